@@ -1,0 +1,65 @@
+"""The OpenAPI document: what FastAPI derives from the routes, plus the problem schemas and an introduction."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from app.api.schemas import FieldError, Problem, json_schema_of
+from app.lookup.states import STATES
+
+TAGS = [
+    {"name": "Messages", "description": "What became of messages."},
+    {"name": "Operations", "description": "Probes."},
+    {"name": "Documentation", "description": "Problems explained."},
+]
+
+
+def introduction(sandbox_rules: list[tuple[str, str]]) -> str:
+    """The text at the top of the page: states, problems, and the sandbox's numbers."""
+    states = "\n".join(
+        f"| `{word}` | {state.meaning} | {'yes' if state.final else 'no'} | `{state.outcome}` |"
+        for word, state in STATES.items()
+    )
+    sandbox = "\n".join(f"| {ids} | {meaning} |" for ids, meaning in sandbox_rules)
+    return f"""What became of message 82216? This service asks the SMS platform and answers in clean JSON.
+
+| state | meaning | final | outcome |
+|---|---|---|---|
+{states}
+
+New states of the platform pass through with the outcome `unknown`. Every error is a problem document
+(`application/problem+json`, RFC 9457) whose `type` leads to an explanation on this service.
+
+With the built-in sandbox (`UPSTREAM_URL=sandbox:`) a message's number decides what it answers:
+
+| a number that | answers |
+|---|---|
+{sandbox}
+"""
+
+
+def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
+    """Replace FastAPI's document by ours; it is made once, when somebody first asks."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                summary=app.summary,
+                description=introduction(sandbox_rules),
+                routes=app.routes,
+                tags=TAGS,
+                license_info={"name": "MIT", "identifier": "MIT"},
+            )
+            schemas = document["components"]["schemas"]
+            for model in (Problem, FieldError):
+                schema = json_schema_of(model)
+                schema.pop("$defs", None)
+                schemas[model.__name__] = schema
+            document["components"]["schemas"] = dict(sorted(schemas.items()))
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document

@@ -1,0 +1,141 @@
+"""The two lookups: one message, and many."""
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request
+from starlette.responses import Response
+
+from app.api import catalogue
+from app.api.problems import failure_entry, failure_problem, responses
+from app.api.render import dump, public
+from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId
+from app.lookup.engine import Engine
+from app.lookup.failures import LookupFailure
+from app.lookup.states import MessageRecord
+
+router = APIRouter(prefix="/messages", tags=["Messages"])
+
+_DELIVERED = {
+    "id": EXAMPLE_ID,
+    "state": "deliver",
+    "outcome": "delivered",
+    "final": False,
+    "changed_at": "2021-04-26T15:15:03+03:00",
+    "parts": 1,
+    "price_per_part": "10.6000000",
+}
+_PENDING = {
+    "id": 82217,
+    "state": "send",
+    "outcome": "pending",
+    "final": False,
+    "changed_at": None,
+    "parts": None,
+    "price_per_part": None,
+}
+_FAILED = _PENDING | {
+    "id": 82213,
+    "state": "not_deliver",
+    "outcome": "failed",
+    "final": True,
+    "changed_at": "2021-04-26T15:15:03+03:00",
+}
+_NOT_FOUND = {
+    "id": 82218,
+    "type": "/problems/message-not-found",
+    "title": "Message not found",
+    "status": 404,
+    "detail": "The platform does not know message 82218.",
+}
+
+
+def _examples(**values: tuple[str, Any]) -> dict[str, Any]:
+    named = {name: {"summary": summary, "value": value} for name, (summary, value) in values.items()}
+    return {"content": {"application/json": {"examples": named}}}
+
+
+@router.get(
+    "/{id}/state",
+    operation_id="getMessageState",
+    summary="What became of one message",
+    description="Asks the platform for the last state of a message. Branch on `outcome`; show `state` if you like; "
+    "stop asking when `final` is true.",
+    response_model=MessageState,
+    responses={
+        200: _examples(
+            delivered=("Delivered, with detail", _DELIVERED),
+            pending=("Pending", _PENDING),
+            failed=("Failed for good", _FAILED),
+        ),
+        **responses(*catalogue.LOOKUP),
+    },
+)
+async def get_message_state(
+    request: Request,
+    id_: Annotated[PathId, Path(alias="id", examples=[EXAMPLE_ID])],
+    detail: Annotated[
+        bool, Query(description="Whether the number of parts and the price per part are wanted as well.")
+    ] = False,
+) -> Response:
+    """One state, or the problem that stands in its way."""
+    answer = (await _engine(request).lookup([id_], detail))[id_]
+    if isinstance(answer, LookupFailure):
+        return failure_problem(request.scope, id_, answer)
+    return Response(dump(public(answer, detail)), media_type="application/json")
+
+
+async def _is_json(request: Request) -> None:
+    """FastAPI would read other JSON types as well; a form's type would only be called a wrong value."""
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise HTTPException(422, "The content type must be application/json.")
+
+
+@router.post(
+    "/states",
+    operation_id="getMessageStates",
+    summary="What became of many messages",
+    description="Up to 1000 messages in one request. Every distinct id stands in exactly one of the two lists, each "
+    "in the order of the request. The status is 200 as soon as there is a definite answer (a state, or "
+    '"not found") for at least one id; where there is none for any, the request fails with the problem of the '
+    "first id. POST because a thousand ids do not fit into a URL; nothing is changed.",
+    response_model=BatchReply,
+    responses={
+        200: _examples(
+            mixed=("Two states, one unknown message", {"states": [_DELIVERED, _PENDING], "problems": [_NOT_FOUND]})
+        ),
+        **responses("request-too-large", *(slug for slug in catalogue.LOOKUP if slug != "message-not-found")),
+    },
+    dependencies=[Depends(_is_json)],
+)
+async def get_message_states(
+    request: Request,
+    batch: Annotated[
+        BatchRequest,
+        Body(
+            openapi_examples={
+                "three": {
+                    "summary": "Delivered, pending, unknown (sandbox)",
+                    "value": {"ids": [82216, 82217, 82218], "detail": False},
+                }
+            }
+        ),
+    ],
+) -> Response:
+    """The states that there are, and the problems for the rest."""
+    answers = await _engine(request).lookup(batch.ids, batch.detail)
+    if not any(isinstance(answer, MessageRecord) or answer.definite for answer in answers.values()):
+        first, failure = next((id_, each) for id_, each in answers.items() if isinstance(each, LookupFailure))
+        return failure_problem(request.scope, first, failure)
+    states, problems = [], []
+    for id_, answer in answers.items():
+        if isinstance(answer, LookupFailure):
+            problems.append(failure_entry(id_, answer))
+        else:
+            states.append(public(answer, batch.detail))
+    return Response(dump({"states": states, "problems": problems}), media_type="application/json")
+
+
+def _engine(request: Request) -> Engine:
+    engine: Engine = request.app.state.engine
+    return engine

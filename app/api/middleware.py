@@ -1,0 +1,112 @@
+"""What wraps every request: its id, the answer to a crash, the limit of its body. Plain ASGI."""
+
+import logging
+import re
+import secrets
+from collections.abc import Callable
+
+from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.api.problems import problem
+from app.telemetry.logs import request_id_of_log
+
+MAX_BODY_BYTES = 1024 * 1024
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+
+log = logging.getLogger(__name__)
+
+
+def new_request_id() -> str:
+    """64 random bits: enough to find one request among a day's."""
+    return secrets.token_hex(8)
+
+
+class RequestId:
+    """Takes over or makes the request's id, puts it into the log's context, and sends it back."""
+
+    def __init__(self, app: ASGIApp, make_id: Callable[[], str] = new_request_id) -> None:
+        self._app = app
+        self._make_id = make_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        given = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else self._make_id()
+        scope.setdefault("state", {})["request_id"] = request_id
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+            await send(message)
+
+        token = request_id_of_log.set(request_id)
+        try:
+            await self._app(scope, receive, send_with_id)
+        finally:
+            request_id_of_log.reset(token)
+
+
+class CrashGuard:
+    """Turns an exception that nobody expected into a problem without internals, and logs it with all of them."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        started = False
+
+        async def watch(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        except Exception:
+            if scope["type"] != "http":
+                raise
+            log.exception("a request ended in a defect of this service")
+            if started:
+                raise
+            await problem(scope, "internal-error")(scope, receive, send)
+
+
+class RequestTooLarge(HTTPException):
+    """The body is over the limit."""
+
+    def __init__(self) -> None:
+        super().__init__(413)
+
+
+class BodyLimit:
+    """Refuses a body over ``MAX_BODY_BYTES`` when it is read, so that a wrong path or method is told first."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or scope["method"] in ("GET", "HEAD"):
+            await self._app(scope, receive, send)
+            return
+        declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            if declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
+                raise RequestTooLarge
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > MAX_BODY_BYTES:
+                raise RequestTooLarge
+            return message
+
+        await self._app(scope, limited, send)

@@ -1,0 +1,129 @@
+"""The public JSON, as callers and the OpenAPI document see it."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from app.lookup.ids import MAX_MESSAGE_ID
+from app.lookup.states import STATES, Outcome
+
+MAX_IDS = 1000
+EXAMPLE_ID = 82216
+
+_STATE_WORDS = "; ".join(f"`{word}`: {state.meaning}" for word, state in STATES.items())
+
+
+def _path_id(value: object) -> object:
+    """An id as it may stand in a path: ASCII digits, no sign, no leading zero."""
+    if not isinstance(value, str):
+        return value
+    if not (value.isascii() and value.isdigit()) or value[0] == "0" or len(value) > len(str(MAX_MESSAGE_ID)):
+        raise PydanticCustomError(
+            "message_id", f"must be a whole number from 1 to {MAX_MESSAGE_ID} in ASCII digits, without leading zero"
+        )
+    return int(value)
+
+
+MessageId = Annotated[
+    int,
+    Field(ge=1, le=MAX_MESSAGE_ID, description="The number that the platform returned when the message was sent."),
+]
+PathId = Annotated[MessageId, BeforeValidator(_path_id)]
+
+
+class MessageState(BaseModel):
+    """What became of one message."""
+
+    id: MessageId
+    state: str = Field(
+        description="The platform's own word, verbatim. An open enumeration: treat a word that you do not know by "
+        f"its `outcome`. Documented words: {_STATE_WORDS}",
+        examples=list(STATES),
+    )
+    outcome: Outcome = Field(description="What a user interface branches on. A closed enumeration.")
+    final: bool = Field(description="The platform says that this state never changes again.")
+    changed_at: datetime | None = Field(
+        description="When the state changed, RFC 3339 with the offset of the account's time zone; null where the "
+        "platform gave no time."
+    )
+    parts: int | None = Field(description="Number of SMS parts; null unless `detail=true`.")
+    price_per_part: str | None = Field(
+        description="Price of one part as a decimal string with the platform's own digits; null unless "
+        "`detail=true`. The platform names no currency.",
+        pattern=r"^-?[0-9]+(\.[0-9]+)?$",
+    )
+
+
+class BatchRequest(BaseModel):
+    """The messages whose states are wanted."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    ids: list[MessageId] = Field(
+        min_length=1, max_length=MAX_IDS, description="1 to 1000 message numbers; duplicates are collapsed."
+    )
+    detail: bool = Field(False, description="Whether the number of parts and the price per part are wanted as well.")
+
+
+class FieldError(BaseModel):
+    """One mistake in a request: where (`pointer` into the body, or the `parameter`'s name) and what."""
+
+    pointer: str | None = Field(None, description="JSON Pointer into the body (RFC 6901).")
+    parameter: str | None = Field(None, description="Name of the path or query parameter.")
+    detail: str
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457)."""
+
+    type: str = Field(description="`/problems/<slug>` on this service: resolves to an explanation.")
+    title: str
+    status: int
+    detail: str
+    instance: str = Field(description="The path of the request.")
+    request_id: str = Field(description="Also in `X-Request-ID`; names the request in the service's log.")
+    errors: list[FieldError] | None = Field(None, description="What is wrong with the request, one by one.")
+    upstream_message: str | None = Field(None, description="The platform's error text, where it gave one.")
+
+
+class MessageProblem(BaseModel):
+    """Why there is no state for one message of a batch."""
+
+    id: MessageId
+    type: str
+    title: str
+    status: int
+    detail: str
+    upstream_message: str | None = Field(None, description="The platform's error text, where it gave one.")
+
+
+class BatchReply(BaseModel):
+    """Each distinct id stands in exactly one of the two lists, each in the order of the request."""
+
+    states: list[MessageState]
+    problems: list[MessageProblem]
+
+
+class ProblemExplanation(BaseModel):
+    """A problem type explained."""
+
+    type: str
+    title: str
+    status: int
+    cause: str
+    caller: str = Field(description="What the caller does about it.")
+    operator: str = Field(description="What the operator does about it.")
+    retry_after: bool = Field(description="Whether responses carry Retry-After.")
+
+
+class Health(BaseModel):
+    """The answer of a probe."""
+
+    status: str
+
+
+def json_schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's schema for the OpenAPI document, with references into its components."""
+    return model.model_json_schema(ref_template="#/components/schemas/{model}", mode="serialization")

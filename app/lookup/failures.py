@@ -1,0 +1,177 @@
+"""Every way in which a lookup can fail, and what follows from each.
+
+The one place that says: is it retried, does the circuit count it, does it split a batch, which problem does the
+caller get, how loud is the log. A failure is an answer like any other, so the engine hands it on as a value;
+it is raised only on the way out of the upstream client.
+
+    LookupFailure
+    ├── MessageNotFound            the platform does not know this id
+    ├── Refusal                    the platform read the request and refused it with an error text
+    │   ├── CredentialsRejected    latches: nothing leaves for a while
+    │   ├── AccountLocked          latches, longer
+    │   ├── RequestRejected        format or data missing: splits the batch
+    │   └── UnknownRefusal         any other text, or none: splits the batch
+    ├── Throttled                  429: nothing leaves until its time is over
+    ├── TransportFailure           no complete reply arrived
+    │   ├── Unreachable            DNS, refused, reset, closed, truncated
+    │   ├── TlsFailure             the same problem for the caller, but a retry cannot help
+    │   └── TimedOut               the attempt's time limit
+    ├── UnusableReply              a complete reply that does not help
+    │   ├── ServerError            5xx
+    │   ├── UnexpectedStatus       3xx, 4xx other than 400 and 429
+    │   └── InvalidReply           not JSON, wrong shape, too large, a malformed entry
+    └── NotAsked                   this service did not ask
+        ├── DeadlinePassed         the caller's time was over before an answer came
+        ├── CircuitOpen            the platform fails too often just now
+        └── Overloaded             too many ids are waiting, or the service is stopping
+"""
+
+import logging
+from typing import ClassVar
+
+
+class LookupFailure(Exception):
+    """One lookup's failure.
+
+    ``retry_after``: seconds after which asking again makes sense, None where no time can be named.
+    ``upstream_message``: the platform's error text, cleaned and free of credentials, where there is one.
+    """
+
+    slug: ClassVar[str] = "internal-error"
+    """The problem type that the caller gets (``app/api/problems.py``)."""
+    retried: ClassVar[bool] = False
+    """Whether a second attempt is worth its cost."""
+    counted: ClassVar[bool] = False
+    """Whether the circuit counts it as a sign of a sick platform."""
+    splits: ClassVar[bool] = False
+    """Whether one poisoned entry may have caused it, so that a batch is halved to find the culprit."""
+    definite: ClassVar[bool] = False
+    """Whether it is an answer about the message rather than a failure to get one."""
+    log_level: ClassVar[int] = logging.WARNING
+
+    def __init__(self, why: str = "", *, retry_after: float | None = None, upstream_message: str | None = None) -> None:
+        super().__init__(why)
+        self.retry_after = retry_after
+        self.upstream_message = upstream_message
+
+
+class MessageNotFound(LookupFailure):
+    """The id is missing from the reply, or its entry has neither state nor error."""
+
+    slug = "message-not-found"
+    definite = True
+    log_level = logging.DEBUG
+
+
+class Refusal(LookupFailure):
+    """The platform understood the request well enough to refuse it with an error."""
+
+
+class CredentialsRejected(Refusal):
+    """ "Incorrect login or password"."""
+
+    slug = "upstream-credentials-rejected"
+    log_level = logging.ERROR
+
+
+class AccountLocked(Refusal):
+    """ "Your account is locked"."""
+
+    slug = "upstream-account-locked"
+    log_level = logging.ERROR
+
+
+class RequestRejected(Refusal):
+    """ "Incorrect JSON document format" or "POST data is missing"."""
+
+    slug = "upstream-rejected-request"
+    splits = True
+
+
+class UnknownRefusal(Refusal):
+    """An error text that nobody has seen yet, or a 400 without a readable one."""
+
+    slug = "upstream-rejected"
+    splits = True
+
+
+class Throttled(LookupFailure):
+    """The platform answered 429."""
+
+    slug = "upstream-throttled"
+
+
+class TransportFailure(LookupFailure):
+    """No complete reply arrived."""
+
+    counted = True
+
+
+class Unreachable(TransportFailure):
+    """Name resolution, refused, reset, closed or truncated connection."""
+
+    slug = "upstream-unreachable"
+    retried = True
+
+
+class TlsFailure(TransportFailure):
+    """The TLS handshake failed; the next one will fail as well."""
+
+    slug = "upstream-unreachable"
+    log_level = logging.ERROR
+
+
+class TimedOut(TransportFailure):
+    """An attempt took longer than its limit."""
+
+    slug = "upstream-timeout"
+    retried = True
+
+
+class UnusableReply(LookupFailure):
+    """A complete reply that does not answer the question."""
+
+    counted = True
+
+
+class ServerError(UnusableReply):
+    """A status of 500 or above."""
+
+    slug = "upstream-error"
+    retried = True
+
+
+class UnexpectedStatus(UnusableReply):
+    """A redirect, or a 4xx that is neither 400 nor 429."""
+
+    slug = "upstream-error"
+
+
+class InvalidReply(UnusableReply):
+    """Not JSON, not the documented shape, too large; or one malformed entry, for its id alone."""
+
+    slug = "upstream-invalid-reply"
+
+
+class NotAsked(LookupFailure):
+    """This service gave up or refused before the platform could answer."""
+
+    log_level = logging.INFO
+
+
+class DeadlinePassed(NotAsked):
+    """The caller's deadline is over."""
+
+    slug = "upstream-timeout"
+
+
+class CircuitOpen(NotAsked):
+    """Too many recent attempts failed; nothing is sent until the circuit's pause is over."""
+
+    slug = "upstream-unavailable"
+
+
+class Overloaded(NotAsked):
+    """The queue is full, or the service is stopping."""
+
+    slug = "overloaded"

@@ -1,0 +1,240 @@
+"""Every setting: its name is the variable's, its default, its range, and why it exists.
+
+Read from the environment, then ``.env``, then files named like the variable in ``SECRETS_DIR``; empty means unset.
+``docs/configuration.md``, ``.env.example`` and the README's table are made from these fields (``make docs``).
+"""
+
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from app.settings_files import SecretFiles, read_dotenv, unknown_names
+
+SANDBOX_URL = "sandbox:"
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class SettingsError(Exception):
+    """The settings are unusable; ``lines`` holds one readable line per mistake, free of values and secrets."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+def _number(default: float, low: float, high: float, why: str) -> Any:
+    return Field(default, ge=low, le=high, description=why, json_schema_extra={"allowed": f"{low} to {high}"})
+
+
+def _text(default: str | None, why: str, allowed: str) -> Any:
+    return Field(default, description=why, json_schema_extra={"allowed": allowed}, validate_default=True)
+
+
+class Settings(BaseSettings):
+    """The service's settings. Times are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    host: str = _text("127.0.0.1", "Address to listen on; the image sets 0.0.0.0.", "an address or host name")
+    port: int = _number(8000, 1, 65535, "Port of the public interface.")
+    secrets_dir: str = _text("/run/secrets", "Folder of files named like a setting; used where it exists.", "a folder")
+
+    upstream_url: str = _text(
+        "http://lk.mysmpp.ru/json/state.php",
+        "The platform's state.php, or `sandbox:` for the built-in stand-in.",
+        "http://host/path, https://host/path (no user, password or fragment in it), or sandbox:",
+    )
+    upstream_token: SecretStr | None = Field(
+        None, description="The account's secret key; wins over login and password."
+    )
+    upstream_login: SecretStr | None = Field(None, description="The account's login, with UPSTREAM_PASSWORD.")
+    upstream_password: SecretStr | None = Field(
+        None, description="The account's password, with UPSTREAM_LOGIN.", validate_default=True
+    )
+    upstream_timezone: str = _text(
+        "Europe/Moscow", "Time zone of the account: the platform's times carry none.", "an IANA name like Europe/Moscow"
+    )
+    upstream_batch_size: int = _number(100, 1, 1000, "Ids in one upstream request; 1 = never batch.")
+    upstream_max_in_flight: int = _number(4, 1, 1000, "Upstream requests at a time.")
+    upstream_connect_timeout: float = _number(1, 0.001, 300, "Time to connect to the platform, part of an attempt.")
+    upstream_attempt_timeout: float = _number(2, 0.001, 300, "Time for one upstream request, connecting included.")
+    request_deadline: float = _number(5, 0.001, 300, "Time in which every caller gets an answer.")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least level that is logged."
+    )
+    log_format: Literal["json", "text"] = Field("json", description="One JSON object a line, or text for people.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_blank_values(cls, values: dict[str, Any]) -> dict[str, Any]:
+        """Empty means unset, and a value pasted with a space or line end means the value."""
+        stripped = {name: value.strip() if isinstance(value, str) else value for name, value in values.items()}
+        return {name: value for name, value in stripped.items() if value != ""}
+
+    @field_validator("log_level", "log_format", mode="before")
+    @classmethod
+    def _fold_case(cls, value: Any) -> Any:
+        return value.lower() if isinstance(value, str) else value
+
+    @field_validator("upstream_url")
+    @classmethod
+    def _is_a_platform_url(cls, value: str) -> str:
+        if value == SANDBOX_URL:
+            return value
+        try:
+            parts = urlsplit(value)
+            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+            unwanted = parts.username is not None or parts.password is not None or bool(parts.fragment)
+        except ValueError:
+            usable, unwanted = False, False
+        if not usable or unwanted or not value.isascii() or not value.isprintable() or " " in value:
+            raise mistake("is not a URL of the platform")
+        return value
+
+    @field_validator("upstream_timezone")
+    @classmethod
+    def _is_a_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, ValueError, OSError):
+            raise mistake("is not a known time zone") from None
+        return value
+
+    @field_validator("upstream_password")
+    @classmethod
+    def _completes_the_credentials(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        """The last of the credential fields: sees all the others."""
+        if info.data.get("upstream_token") is not None:
+            return value
+        login = info.data.get("upstream_login")
+        if value is not None and login is None:
+            raise mistake("is set without UPSTREAM_LOGIN", "both of them, or UPSTREAM_TOKEN")
+        if value is None and login is not None:
+            raise mistake("is missing although UPSTREAM_LOGIN is set", "both of them, or UPSTREAM_TOKEN")
+        if value is None and info.data.get("upstream_url") != SANDBOX_URL:
+            raise mistake(
+                "and UPSTREAM_LOGIN, or else UPSTREAM_TOKEN, are missing",
+                "one of the two ways; UPSTREAM_URL=sandbox: needs neither",
+            )
+        return value
+
+    @field_validator("upstream_attempt_timeout")
+    @classmethod
+    def _is_not_below_the_connect_timeout(cls, value: float, info: ValidationInfo) -> float:
+        return _not_below(value, "upstream_connect_timeout", info)
+
+    @field_validator("request_deadline")
+    @classmethod
+    def _is_not_below_the_attempt_timeout(cls, value: float, info: ValidationInfo) -> float:
+        return _not_below(value, "upstream_attempt_timeout", info)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The contract's order; our own file source also takes what Kubernetes mounts and forgives a line end."""
+        del file_secret_settings
+        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls)
+
+    @classmethod
+    def for_sandbox(cls, **overrides: Any) -> Self:
+        """Settings that need no secret and read nothing: for the OpenAPI document and for tests."""
+        values = {name: field.default for name, field in cls.model_fields.items()}
+        return cls.model_validate(values | {"upstream_url": SANDBOX_URL} | overrides)
+
+    @property
+    def timezone(self) -> ZoneInfo:
+        return ZoneInfo(self.upstream_timezone)
+
+    @property
+    def sandboxed(self) -> bool:
+        return self.upstream_url == SANDBOX_URL
+
+    def warnings(self) -> list[str]:
+        """What is allowed but probably not meant, one line each, free of secrets."""
+        lines = []
+        url = urlsplit(self.upstream_url)
+        if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
+            lines.append("UPSTREAM_URL: plain http sends the account's credentials readable by anyone on the way")
+        if self.upstream_token and (self.upstream_login or self.upstream_password):
+            lines.append("UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used")
+        if 2 * self.upstream_attempt_timeout + 0.25 > self.request_deadline:
+            lines.append(
+                "REQUEST_DEADLINE: has no room for a retry; 2 x UPSTREAM_ATTEMPT_TIMEOUT + 0.25 s would fit one"
+            )
+        return lines
+
+
+def load_settings() -> tuple[Settings, list[str]]:
+    """Read the settings of this process.
+
+    Returns the settings and the warnings about them. Raises SettingsError with a line for each mistake.
+    """
+    try:
+        dotenv = read_dotenv(Path(".env"))
+        settings = Settings()
+    except ValidationError as error:
+        raise SettingsError(
+            [_readable(each) for each in error.errors(include_url=False, include_input=False)]
+        ) from None
+    except (OSError, UnicodeError) as error:
+        raise SettingsError([f".env or SECRETS_DIR: cannot be read ({type(error).__name__})"]) from None
+    names = list(Settings.model_fields)
+    return settings, settings.warnings() + unknown_names("upstream_", names, os.environ, dotenv, settings.secrets_dir)
+
+
+def mistake(wrong: str, allowed: str = "") -> PydanticCustomError:
+    """A validator's complaint: what is wrong and, where the field's own text does not say it, what is allowed."""
+    return PydanticCustomError("mistake", "{wrong}", {"wrong": wrong, "allowed": allowed})
+
+
+def _not_below(value: float, other: str, info: ValidationInfo) -> float:
+    least = info.data.get(other)
+    if least is not None and value < least:
+        raise mistake(f"is below {other.upper()}", f"at least the {least:g} of {other.upper()}")
+    return value
+
+
+_WRONG = {
+    "int_parsing": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "finite_number": "is not a number",
+    "greater_than_equal": "is out of range",
+    "less_than_equal": "is out of range",
+    "literal_error": "is not one of the possible values",
+}
+
+
+def _readable(error: ErrorDetails) -> str:
+    """``PORT: is out of range; allowed: 1 to 65535`` - never with the value, which may be a secret put in the
+    wrong place."""
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    context = error.get("ctx", {})
+    wrong = context.get("wrong") or _WRONG.get(error["type"], error["msg"])
+    allowed = context.get("allowed") or allowed_values(Settings.model_fields[name])
+    return f"{name.upper()}: {wrong}" + (f"; allowed: {allowed}" if allowed else "")
+
+
+def allowed_values(field: FieldInfo) -> str:
+    """A field's range in words, for messages and documentation."""
+    extra = field.json_schema_extra
+    if isinstance(extra, dict) and "allowed" in extra:
+        return str(extra["allowed"])
+    options = getattr(field.annotation, "__args__", ())
+    return ", ".join(option for option in options if isinstance(option, str))

@@ -1,0 +1,197 @@
+"""One request to the platform: credentials, time limits, size limit, and every transport error given a name."""
+
+import asyncio
+import logging
+import ssl
+import time
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from http.cookiejar import CookieJar, DefaultCookiePolicy
+from zoneinfo import ZoneInfo
+
+import httpx
+
+from app import __version__
+from app.lookup.failures import (
+    InvalidReply,
+    LookupFailure,
+    ServerError,
+    Throttled,
+    TimedOut,
+    TlsFailure,
+    UnexpectedStatus,
+    Unreachable,
+)
+from app.lookup.platform import Answer
+from app.lookup.states import STATES, MessageRecord
+from app.upstream.credentials import Credentials
+from app.upstream.errors import clean_message
+from app.upstream.wire import decode, encode
+
+MAX_REPLY_BYTES = 8 * 1024 * 1024
+"""The largest reply that is read, decoded. A thousand entries take about 0.2 MiB."""
+MAX_THROTTLE_SECONDS = 60.0
+"""The longest ``Retry-After`` that is believed: a mistake there must not silence the service for a day."""
+MAX_KNOWN_WORDS = 100
+"""Undocumented states that are remembered as already logged."""
+
+_HEADERS = {
+    "Content-Type": "text/json; charset=utf-8",
+    "Accept": "application/json, */*",
+    "Accept-Encoding": "identity",
+    "User-Agent": f"message-state-proxy/{__version__}",
+}
+
+# Where an exception stands for several causes, the most specific class comes first.
+TRANSPORT_FAILURES: list[tuple[type[Exception], type[LookupFailure], str]] = [
+    (httpx.TimeoutException, TimedOut, "the platform did not answer in time"),
+    (httpx.DecodingError, InvalidReply, "the platform's reply cannot be decompressed"),
+    (httpx.TooManyRedirects, UnexpectedStatus, "the platform redirects"),
+    (httpx.RequestError, Unreachable, "the connection to the platform failed"),
+    (httpx.InvalidURL, Unreachable, "the platform's URL cannot be used"),
+    (httpx.StreamError, Unreachable, "the platform's reply could not be read"),
+    (httpx.HTTPStatusError, UnexpectedStatus, "the platform answered with an error"),
+    (httpx.CookieConflict, UnexpectedStatus, "the platform's cookies conflict"),
+]
+
+log = logging.getLogger(__name__)
+
+
+def failure_of(error: Exception) -> LookupFailure | None:
+    """The failure that an exception of the transport means; None for one that is not the transport's."""
+    if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+        return TlsFailure("the TLS handshake with the platform failed")
+    if isinstance(error, TimeoutError):
+        return TimedOut("the platform did not answer in time")
+    for kind, failure, why in TRANSPORT_FAILURES:
+        if isinstance(error, kind):
+            return failure(why)
+    return Unreachable("the connection to the platform failed") if isinstance(error, OSError) else None
+
+
+class UpstreamClient:
+    """Asks ``state.php``. One for the life of the service; the connections of its pool are kept alive.
+
+    ``credentials`` is asked for anew before each request. ``transport`` takes the place of the network in tests
+    and for the sandbox.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Callable[[], Credentials],
+        zone: ZoneInfo,
+        *,
+        connect_timeout: float,
+        attempt_timeout: float,
+        max_in_flight: int,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._url = url
+        self._credentials = credentials
+        self._zone = zone
+        self._attempt_timeout = attempt_timeout
+        self._logged_words: set[str] = set()
+        self._http = httpx.AsyncClient(
+            transport=transport,
+            headers=_HEADERS,
+            timeout=httpx.Timeout(attempt_timeout, connect=connect_timeout),
+            limits=httpx.Limits(max_connections=max_in_flight, keepalive_expiry=30),
+            follow_redirects=False,
+            trust_env=False,
+            # A session cookie of the platform must not travel: the documented request has none.
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
+        )
+
+    async def aclose(self) -> None:
+        """Close the pool's connections."""
+        await self._http.aclose()
+
+    async def ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
+        """Ask for several ids (each with whether detail is wanted) in one request.
+
+        Returns an answer for every id that the reply speaks of; an id that it leaves out is not in the result.
+        Raises LookupFailure when the request as a whole failed.
+        """
+        credentials = self._credentials()
+        try:
+            # httpx has no limit for a whole request, only for each wait on the socket.
+            async with asyncio.timeout(self._attempt_timeout):
+                status, body = await self._post(encode(asked, credentials.fields))
+        except LookupFailure:
+            raise
+        except Exception as error:
+            failure = failure_of(error)
+            if failure is None:
+                raise
+            log.debug("upstream request failed: %s", type(error).__name__)
+            raise failure from error
+        reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
+        if reply.unreadable:
+            log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(reply.unreadable))))
+        self._note_new_words(reply.answers)
+        return reply.answers
+
+    async def _post(self, content: bytes) -> tuple[int, bytes]:
+        async with self._http.stream("POST", self._url, content=content) as response:
+            status = response.status_code
+            if status == 429:
+                raise Throttled("the platform throttles", retry_after=_retry_after(response.headers))
+            if status >= 500:
+                raise ServerError(f"the platform answered with status {status}")
+            if status >= 300 and status != 400:
+                raise UnexpectedStatus(f"the platform answered with status {status}")
+            return status, await _read(response)
+
+    def _note_new_words(self, answers: Mapping[int, Answer]) -> None:
+        for answer in answers.values():
+            if isinstance(answer, MessageRecord) and answer.state not in STATES:
+                if answer.state in self._logged_words or len(self._logged_words) >= MAX_KNOWN_WORDS:
+                    continue
+                self._logged_words.add(answer.state)
+                log.warning("the platform uses an undocumented state: %r (outcome: unknown)", answer.state)
+
+
+async def _read(response: httpx.Response) -> bytes:
+    """The decoded body. httpx's own decoder would expand a whole chunk before anybody could stop it."""
+    encoding = response.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
+        raise InvalidReply("the platform's reply has an encoding that was not asked for")
+    # wbits 47: zlib recognises gzip and zlib headers by itself.
+    inflate = None if encoding in {"identity", ""} else zlib.decompressobj(47)
+    body = bytearray()
+    async for chunk in response.aiter_raw(65536):
+        if inflate is None:
+            body += chunk
+        else:
+            try:
+                body += inflate.decompress(chunk, MAX_REPLY_BYTES + 1 - len(body))
+            except zlib.error:
+                raise InvalidReply("the platform's reply cannot be decompressed") from None
+        if len(body) > MAX_REPLY_BYTES:
+            raise InvalidReply("the platform's reply is too large")
+    if inflate is not None and not inflate.eof:
+        raise InvalidReply("the platform's reply cannot be decompressed")
+    return bytes(body)
+
+
+def _retry_after(headers: httpx.Headers) -> float:
+    """Seconds that the platform asks for: a number or a date, at least 1 and at most 60; 1 where it says nothing."""
+    text = headers.get("retry-after", "").strip()
+    seconds = 1.0
+    if text.isascii() and text.isdigit():
+        seconds = float(text[:9])
+    elif text:
+        try:
+            seconds = parsedate_to_datetime(text).timestamp() - time.time()
+        except (ValueError, OverflowError):
+            seconds = 1.0
+    return min(max(seconds, 1.0), MAX_THROTTLE_SECONDS)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    current: BaseException | None = error
+    while current is not None:
+        yield current
+        current = current.__cause__ or current.__context__
