@@ -1,5 +1,6 @@
 """Wiring and lifespan, nothing else."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,17 +14,23 @@ from app.api.description import install_openapi
 from app.api.middleware import BodyLimit, CrashGuard, RequestId
 from app.api.operations import Lifecycle
 from app.api.problems import install_handlers
+from app.lookup.cache.memory import MemoryCache
+from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine
+from app.lookup.resilience import Clock
 from app.settings import Settings
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
 
 
-def create_app(settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None) -> FastAPI:
+def create_app(
+    settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None, clock: Clock = time.monotonic
+) -> FastAPI:
     """The application for these settings.
 
-    Nothing is opened before the lifespan starts. ``transport`` takes the place of the network towards the platform.
+    Nothing is opened before the lifespan starts. ``transport`` takes the place of the network towards the platform,
+    ``clock`` that of the system's.
     """
 
     @asynccontextmanager
@@ -31,12 +38,24 @@ def create_app(settings: Settings, *, transport: httpx.AsyncBaseTransport | None
         async with AsyncExitStack() as stack:
             client = _client(settings, transport)
             stack.push_async_callback(client.aclose)
-            app.state.engine = Engine(
+            lifetimes = Lifetimes(
+                settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl
+            )
+            cache = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
+            stack.push_async_callback(cache.aclose)
+            engine = Engine(
                 client,
+                cache,
+                clock,
+                lifetimes,
                 batch_size=settings.upstream_batch_size,
                 max_in_flight=settings.upstream_max_in_flight,
+                attempt_timeout=settings.upstream_attempt_timeout,
                 deadline=settings.request_deadline,
+                max_queued=settings.max_queued_ids,
             )
+            stack.push_async_callback(engine.batcher.abort)
+            app.state.engine = engine
             app.state.lifecycle.ready = True
             yield
             app.state.lifecycle.ready = False

@@ -69,6 +69,14 @@ class Settings(BaseSettings):
     upstream_attempt_timeout: float = _number(2, 0.001, 300, "Time for one upstream request, connecting included.")
     request_deadline: float = _number(5, 0.001, 300, "Time in which every caller gets an answer.")
 
+    max_queued_ids: int = _number(10_000, 1, 10_000_000, "Ids that may wait for the platform; more get `overloaded`.")
+
+    cache_max_entries: int = _number(100_000, 1, 100_000_000, "Answers kept in memory; least recently used goes first.")
+    pending_ttl: float = _number(2, 0, 31_536_000, "How long a pending or unknown state is good for.")
+    delivered_ttl: float = _number(60, 0, 31_536_000, "How long a delivered state is good for that can still be read.")
+    final_ttl: float = _number(86_400, 0, 31_536_000, "How long a final state is kept.")
+    not_found_ttl: float = _number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least level that is logged."
     )

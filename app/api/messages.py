@@ -6,6 +6,7 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Reques
 from starlette.responses import Response
 
 from app.api import catalogue
+from app.api.caching import NO_STORE, state_response, wants_fresh
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.render import dump, public
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId
@@ -78,10 +79,10 @@ async def get_message_state(
     ] = False,
 ) -> Response:
     """One state, or the problem that stands in its way."""
-    answer = (await _engine(request).lookup([id_], detail))[id_]
-    if isinstance(answer, LookupFailure):
-        return failure_problem(request.scope, id_, answer)
-    return Response(dump(public(answer, detail)), media_type="application/json")
+    found = (await _engine(request).lookup([id_], detail, fresh=wants_fresh(request)))[id_]
+    if isinstance(found.answer, LookupFailure):
+        return failure_problem(request.scope, id_, found.answer)
+    return state_response(request, dump(public(found.answer, detail)), found)
 
 
 async def _is_json(request: Request) -> None:
@@ -123,7 +124,8 @@ async def get_message_states(
     ],
 ) -> Response:
     """The states that there are, and the problems for the rest."""
-    answers = await _engine(request).lookup(batch.ids, batch.detail)
+    found = await _engine(request).lookup(batch.ids, batch.detail)
+    answers = {id_: each.answer for id_, each in found.items()}
     if not any(isinstance(answer, MessageRecord) or answer.definite for answer in answers.values()):
         first, failure = next((id_, each) for id_, each in answers.items() if isinstance(each, LookupFailure))
         return failure_problem(request.scope, first, failure)
@@ -133,7 +135,7 @@ async def get_message_states(
             problems.append(failure_entry(id_, answer))
         else:
             states.append(public(answer, batch.detail))
-    return Response(dump({"states": states, "problems": problems}), media_type="application/json")
+    return Response(dump({"states": states, "problems": problems}), headers=NO_STORE, media_type="application/json")
 
 
 def _engine(request: Request) -> Engine:

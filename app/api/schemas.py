@@ -6,8 +6,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.lookup.ids import MAX_MESSAGE_ID
-from app.lookup.states import STATES, Outcome
+from app.lookup.states import MAX_MESSAGE_ID, STATES, Outcome
 
 MAX_IDS = 1000
 EXAMPLE_ID = 82216

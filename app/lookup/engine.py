@@ -1,48 +1,92 @@
-"""The lookup: from ids to answers."""
+"""The lookup: cache, then batcher."""
 
-import asyncio
-import itertools
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable
+from typing import NamedTuple
 
-from app.lookup.failures import DeadlinePassed, LookupFailure, MessageNotFound
+from app.lookup.batcher import Batcher
+from app.lookup.cache.protocol import Cache, Cached, Lifetimes
+from app.lookup.failures import MessageNotFound
+from app.lookup.guard import Guard
+from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer, Platform
+from app.lookup.resilience import Clock
+from app.lookup.states import MessageRecord
 
-log = logging.getLogger(__name__)
+
+class Found(NamedTuple):
+    """An answer, how old it is, how long its kind is good for (both in seconds), and whether it was in the cache."""
+
+    answer: Answer
+    age: float
+    lifetime: float
+    hit: bool
 
 
 class Engine:
-    """Answers for any number of ids, in requests of limited size, a limited number of them at a time."""
+    """Answers for any number of ids, with as few upstream requests as possible.
 
-    def __init__(self, platform: Platform, *, batch_size: int, max_in_flight: int, deadline: float) -> None:
-        self._platform = platform
-        self._batch_size = batch_size
-        self._slots = asyncio.Semaphore(max_in_flight)
-        self._deadline = deadline
+    ``deadline``: seconds in which each caller has its answer.
+    """
 
-    async def lookup(self, ids: Sequence[int], detail: bool) -> dict[int, Answer]:
-        """An answer for each distinct id, in the order asked. Never raises LookupFailure: failures are answers."""
+    def __init__(
+        self,
+        platform: Platform,
+        cache: Cache,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        *,
+        batch_size: int,
+        max_in_flight: int,
+        attempt_timeout: float,
+        deadline: float,
+        max_queued: int,
+    ) -> None:
+        self._cache = cache
+        self._clock = clock
+        self._lifetimes = lifetimes
+        self.guard = Guard(platform, clock, attempt_timeout=attempt_timeout)
+        self.batcher = Batcher(
+            self.guard,
+            Isolation(self.guard, clock, batch_size=batch_size),
+            clock,
+            slots=max_in_flight,
+            deadline=deadline,
+            max_queued=max_queued,
+            remember=self._remember,
+        )
+
+    async def lookup(self, ids: Iterable[int], detail: bool, *, fresh: bool = False) -> dict[int, Found]:
+        """An answer for each distinct id, in the order asked. Never raises LookupFailure: failures are answers.
+
+        ``fresh`` asks the platform anew, except for final states that are known with the detail asked for.
+        """
         distinct = list(dict.fromkeys(ids))
-        batches = [list(batch) for batch in _batched(distinct, self._batch_size)]
-        answers: dict[int, Answer] = dict.fromkeys(distinct, DeadlinePassed("the deadline is over"))
-        try:
-            async with asyncio.timeout(self._deadline), asyncio.TaskGroup() as tasks:
-                for batch in batches:
-                    tasks.create_task(self._ask(batch, detail, answers))
-        except TimeoutError:
-            log.info("the deadline is over")
-        return answers
+        cached = await self._cache.get_many(distinct)
+        now = self._clock()
+        found = {
+            id_: Found(known.answer, now - known.replied_at, self._lifetimes.of(known.answer), hit=True)
+            for id_, known in cached.items()
+            if _serves(known, detail, fresh)
+        }
+        if len(found) < len(distinct):
+            missing = [id_ for id_ in distinct if id_ not in found]
+            for id_, answer in (await self.batcher.ask(missing, detail)).items():
+                found[id_] = Found(answer, 0.0, self._lifetime(answer), hit=False)
+        return {id_: found[id_] for id_ in distinct}
 
-    async def _ask(self, batch: list[int], detail: bool, answers: dict[int, Answer]) -> None:
-        async with self._slots:
-            try:
-                found: Mapping[int, Answer] = await self._platform.ask(dict.fromkeys(batch, detail))
-            except LookupFailure as failure:
-                log.log(failure.log_level, "upstream request failed: %s (%s)", failure, failure.slug)
-                found = dict.fromkeys(batch, failure)
-        for id_ in batch:
-            answers[id_] = found.get(id_) or MessageNotFound("the platform's reply leaves it out")
+    def _remember(self, id_: int, answer: Answer) -> Answer:
+        """Every answer of the platform passes here, before anybody gets it."""
+        if isinstance(answer, MessageRecord | MessageNotFound):
+            return self._cache.put(id_, answer)
+        return answer
+
+    def _lifetime(self, answer: Answer) -> float:
+        return self._lifetimes.of(answer) if isinstance(answer, MessageRecord | MessageNotFound) else 0.0
 
 
-def _batched(ids: list[int], size: int) -> list[list[int]]:
-    return [list(itertools.islice(ids, start, start + size)) for start in range(0, len(ids), size)]
+def _serves(known: Cached, detail: bool, fresh: bool) -> bool:
+    if isinstance(known.answer, MessageNotFound):
+        return not fresh
+    if detail and not known.answer.detailed:
+        return False
+    return not fresh or known.answer.meaning.final

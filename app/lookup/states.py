@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+MAX_MESSAGE_ID = 2**53 - 1
+"""The largest integer that JavaScript holds exactly; callers are frontends."""
+
 
 class Outcome(StrEnum):
     """What a user interface branches on; a closed set, whatever words the platform invents."""

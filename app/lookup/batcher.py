@@ -1,0 +1,227 @@
+"""Many callers, one request.
+
+Whoever asks for an id that is queued or in flight joins its entry; entries leave together. While a slot is free
+they leave on the next turn of the event loop, which collects what that turn brought; while none is, they gather
+and the next free slot takes as many as a request holds, oldest first.
+
+Semantics: every caller gets exactly one answer for each id, at the latest at its deadline. A caller that leaves or
+runs out of time takes nothing from the others; an entry that nobody waits for any more is dropped before it is
+sent, and once sent it runs to its end, for the cache. Who wants detail never joins an entry sent without it.
+``drain`` waits until everything is answered, ``abort`` answers it now.
+"""
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+
+from app.lookup.failures import LookupFailure, Overloaded
+from app.lookup.guard import Guard
+from app.lookup.isolation import Isolation
+from app.lookup.platform import Answer
+from app.lookup.resilience import Clock
+from app.lookup.waiting import Caller, Deadlines, Entry
+
+Remember = Callable[[int, Answer], Answer]
+
+log = logging.getLogger(__name__)
+
+
+class Batcher:
+    """Groups the ids that many callers ask for into few requests.
+
+    ``deadline`` in seconds, for each caller. ``remember`` sees every answer of the platform first, and returns the
+    one that the callers get.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        isolation: Isolation,
+        clock: Clock,
+        *,
+        slots: int,
+        deadline: float,
+        max_queued: int,
+        remember: Remember = lambda _id, answer: answer,
+    ) -> None:
+        self._guard = guard
+        self._isolation = isolation
+        self._clock = clock
+        self._slots = slots
+        self._max_queued = max_queued
+        self._remember = remember
+        self._queue: OrderedDict[int, Entry] = OrderedDict()
+        # Keyed by detail: an id may be on its way twice, since the second caller wanted more than the first.
+        self._flying: dict[bool, dict[int, Entry]] = {False: {}, True: {}}
+        self._flights: set[asyncio.Task[None]] = set()
+        self._deadlines = Deadlines(clock, deadline)
+        self._woken = False
+        guard.on_shut = self._refuse_queued
+
+    @property
+    def queued(self) -> int:
+        """Ids that wait for a slot."""
+        return len(self._queue)
+
+    @property
+    def in_flight(self) -> int:
+        """Slots in use."""
+        return len(self._flights)
+
+    async def ask(self, ids: Iterable[int], detail: bool) -> dict[int, Answer]:
+        """Answers for distinct ids. Never raises LookupFailure: failures are answers."""
+        refusal = self._guard.refusal()
+        if refusal is not None:
+            return dict.fromkeys(ids, refusal)
+        caller = Caller(self._deadlines.next(), asyncio.get_running_loop().create_future())
+        for id_ in ids:
+            entry = self._entry(id_, detail)
+            if entry is None:
+                caller.answers[id_] = Overloaded("too many ids are queued", retry_after=1)
+            else:
+                entry.join(caller)
+        if caller.open:
+            self._deadlines.watch(caller)
+            self._wake()
+            try:
+                await caller.done
+            finally:
+                caller.done.cancel()
+        return caller.answers
+
+    async def drain(self) -> None:
+        """Wait until nothing is queued or in flight."""
+        while self._queue or self._flights:
+            self._dispatch()
+            if self._flights:
+                await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
+
+    async def abort(self) -> None:
+        """Answer everybody now: the service stops."""
+        self._deadlines.answer_all(Overloaded("the service is stopping", retry_after=1))
+        self._queue.clear()
+        flights = list(self._flights)
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        # A flight that was cancelled before its first step could not clean up after itself.
+        self._flights.clear()
+        for flying in self._flying.values():
+            flying.clear()
+
+    def _entry(self, id_: int, detail: bool) -> Entry | None:
+        """The entry to join: one in flight that serves, one in the queue, or a new one if there is room."""
+        flying = self._flying[True].get(id_) or (None if detail else self._flying[False].get(id_))
+        if flying is not None:
+            return flying
+        entry = self._queue.get(id_)
+        if entry is None:
+            if len(self._queue) >= self._max_queued:
+                return None
+            entry = self._queue[id_] = Entry(id_, detail)
+        entry.detail = entry.detail or detail
+        return entry
+
+    # --- leaving ---
+
+    def _wake(self) -> None:
+        """Dispatch once, after everything that this turn of the loop still brings."""
+        if not self._woken:
+            self._woken = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        self._woken = False
+        while self._queue and len(self._flights) < self._guard.width(self._slots):
+            if self._guard.refusal() is not None:
+                self._refuse_queued()
+                return
+            batch = self._next_batch()
+            if batch:
+                for entry in batch:
+                    self._flying[entry.detail][entry.id] = entry
+                flight = asyncio.get_running_loop().create_task(self._fly(batch))
+                self._flights.add(flight)
+
+    def _next_batch(self) -> list[Entry]:
+        """The oldest entries that may travel together; drops those that nobody waits for."""
+        limit = self._isolation.batch_limit
+        batch: list[Entry] = []
+        dropped: list[int] = []
+        for entry in self._queue.values():
+            if not entry.wanted:
+                dropped.append(entry.id)
+            elif entry.alone or limit == 1 or self._isolation.goes_alone(entry.id):
+                if not batch:
+                    batch.append(entry)
+                    break
+            else:
+                batch.append(entry)
+                if len(batch) >= limit:
+                    break
+        for id_ in dropped:
+            del self._queue[id_]
+        for entry in batch:
+            del self._queue[entry.id]
+        return batch
+
+    async def _fly(self, batch: list[Entry]) -> None:
+        """One slot's work: ask for a batch until everybody in it has an answer or goes back to ask alone."""
+        open_entries = {entry.id: entry for entry in batch}
+
+        def settle(id_: int, answer: Answer) -> None:
+            entry = open_entries.pop(id_, None)
+            if entry is not None:
+                del self._flying[entry.detail][id_]
+                self._answer(entry, self._remember(id_, answer))
+
+        def time_left() -> float:
+            return max((entry.deadline for entry in open_entries.values()), default=0.0) - self._clock()
+
+        again: list[int] = []
+        try:
+            again = await self._isolation.ask({entry.id: entry.detail for entry in batch}, time_left, settle)
+        except Exception:
+            log.exception("a flight ended in a defect of this service")
+        finally:
+            self._land(open_entries, again)
+
+    def _land(self, open_entries: dict[int, Entry], again: list[int]) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - only called at the end of a flight
+        self._flights.discard(task)
+        for id_ in reversed(again):
+            self._requeue(open_entries.pop(id_))
+        for entry in open_entries.values():
+            del self._flying[entry.detail][entry.id]
+            self._answer(entry, LookupFailure("the flight ended without an answer"))
+        self._dispatch()
+
+    def _requeue(self, entry: Entry) -> None:
+        """Back to the head of the queue, to be asked alone."""
+        del self._flying[entry.detail][entry.id]
+        queued = self._queue.get(entry.id)
+        if queued is not None:
+            # Somebody asked for the detail meanwhile; one question now serves both.
+            for caller in entry.callers:
+                queued.join(caller)
+            entry = queued
+        entry.alone = True
+        self._queue[entry.id] = entry
+        self._queue.move_to_end(entry.id, last=False)
+
+    # --- answering ---
+
+    def _answer(self, entry: Entry, answer: Answer) -> None:
+        for caller in entry.callers:
+            caller.take(entry.id, answer)
+
+    def _refuse_queued(self) -> None:
+        """The way to the platform is shut: nobody waits in a queue for it."""
+        refusal = self._guard.refusal()
+        if refusal is not None:
+            entries = list(self._queue.values())
+            self._queue.clear()
+            for entry in entries:
+                self._answer(entry, refusal)

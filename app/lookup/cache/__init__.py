@@ -1,0 +1,1 @@
+"""What was answered before: the protocol, and the stores behind it."""

@@ -1,0 +1,133 @@
+"""Between a question and the platform: the one place where the parts of ``resilience`` meet.
+
+Around a question the retry; before each attempt the credential latch, the platform's own pause (429) and the
+circuit; around the attempt the time that is left. The callers' deadline and the slots are the batcher's.
+"""
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+
+from app.lookup.failures import (
+    AccountLocked,
+    CredentialsRejected,
+    DeadlinePassed,
+    LookupFailure,
+    NotAsked,
+    Throttled,
+    TimedOut,
+)
+from app.lookup.platform import Answer, Platform
+from app.lookup.resilience import Circuit, Clock, Latch, Pause, RetryBudget
+
+RETRY_PAUSE = (0.05, 0.25)
+"""Seconds of full jitter before the second attempt: long enough for a restart's gap, short in a 5 s deadline."""
+UNPROVEN_WIDTH = 2
+"""Requests at a time until the platform has answered once: wrong credentials must not be tried many times."""
+
+log = logging.getLogger(__name__)
+
+
+class Guard:
+    """Asks the platform, calmly.
+
+    ``attempt_timeout`` in seconds; ``on_shut`` is called whenever a fault closes the way to the platform, so that
+    nobody waits in a queue for it.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        clock: Clock,
+        *,
+        attempt_timeout: float,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
+        self._platform = platform
+        self._attempt_timeout = attempt_timeout
+        self._jitter = jitter
+        self._proven = False
+        self.budget = RetryBudget()
+        self.circuit = Circuit(clock)
+        self.latch = Latch(clock)
+        self.pause = Pause(clock)
+        self.on_shut: Callable[[], None] = lambda: None
+
+    def refusal(self) -> LookupFailure | None:
+        """Why nothing can be asked just now; None when something can."""
+        return self.latch.refusal() or self.pause.refusal() or self.circuit.refusal()
+
+    def width(self, slots: int) -> int:
+        """How many of the slots may be used."""
+        return slots if self._proven else min(slots, UNPROVEN_WIDTH)
+
+    def credentials_changed(self) -> None:
+        """The secret is another one: it deserves a try of its own."""
+        self._proven = False
+        self.latch.release()
+
+    async def ask(
+        self, asked: Mapping[int, bool], time_left: Callable[[], float], *, retry: bool = True
+    ) -> dict[int, Answer]:
+        """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure."""
+        self.budget.earn()
+        probe = self.circuit.state != "closed" or self.latch.reason is not None
+        try:
+            return await self._attempt(asked, time_left())
+        except LookupFailure as failure:
+            if not (retry and failure.retried) or probe or self.refusal() is not None:
+                raise
+            pause = self._jitter(*RETRY_PAUSE)
+            if time_left() <= pause or not self.budget.take():
+                raise
+            await asyncio.sleep(pause)
+            if self.refusal() is not None:
+                raise
+        return await self._attempt(asked, time_left())
+
+    async def _attempt(self, asked: Mapping[int, bool], time_left: float) -> dict[int, Answer]:
+        refusal = self.refusal()
+        if refusal is not None:
+            raise refusal
+        if time_left <= 0:
+            raise DeadlinePassed("the deadline is over")
+        latch_probe, circuit_probe = self.latch.begin(), self.circuit.begin()
+        failure: LookupFailure | None = None
+        verdict: bool | None = None
+        try:
+            answers = await self._send(asked, time_left)
+            verdict = False
+        except LookupFailure as error:
+            failure, verdict = error, None if isinstance(error, NotAsked) else error.counted
+            raise
+        finally:
+            # Also reached without a verdict, when the service stops: a probe must never stay under way.
+            self.circuit.end(circuit_probe, verdict)
+            self.latch.end(latch_probe, failure, accepted=verdict is False and failure is None)
+            self._proven = self._proven or (verdict is False and failure is None)
+            if failure is not None:
+                self._note(failure, len(asked))
+        return answers
+
+    async def _send(self, asked: Mapping[int, bool], time_left: float) -> dict[int, Answer]:
+        try:
+            async with asyncio.timeout(min(time_left, self._attempt_timeout)):
+                answers = await self._platform.ask(asked)
+        except TimeoutError:
+            # An attempt that was cut short by its callers' deadline says little about the platform.
+            if time_left < self._attempt_timeout / 2:
+                raise DeadlinePassed("the deadline is over") from None
+            raise TimedOut("the platform did not answer in time") from None
+        rejected = [answer for answer in answers.values() if isinstance(answer, CredentialsRejected | AccountLocked)]
+        if rejected and len(rejected) == len(answers):
+            # Every entry carries the credentials, so the platform may reject them entry by entry.
+            raise rejected[0]
+        return answers
+
+    def _note(self, failure: LookupFailure, entries: int) -> None:
+        log.log(failure.log_level, "upstream request of %d failed: %s (%s)", entries, failure, failure.slug)
+        if isinstance(failure, Throttled):
+            self.pause.hold(failure.retry_after or 1.0)
+        if self.refusal() is not None:
+            self.on_shut()

@@ -1,0 +1,241 @@
+"""One bad id harms nobody else, and a missing id is not at once an unknown one.
+
+The platform takes an array as a whole: one entry that it dislikes may get everybody refused, and nobody knows
+whether it answers arrays whole. ``Isolation`` asks for a batch so that neither becomes a caller's wrong answer.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from app.lookup.failures import LookupFailure, MessageNotFound
+from app.lookup.guard import Guard
+from app.lookup.platform import Answer
+from app.lookup.resilience import Clock
+from app.lookup.states import MessageRecord
+
+CULPRIT_SECONDS = 60.0
+"""How long an id that spoiled a batch is asked alone."""
+MAX_CULPRITS = 10_000
+BATCHING_OFF_SECONDS = 600.0
+"""How long ids go one by one after the platform was seen to answer only part of an array."""
+CONTROL_SECONDS = 600.0
+"""How long an answered id serves as a control; messages do not vanish within minutes."""
+MAX_CONTROLS = 8
+
+Settle = Callable[[int, Answer], None]
+TimeLeft = Callable[[], float]
+
+log = logging.getLogger(__name__)
+
+
+class Isolation:
+    """Asks for batches of at most ``batch_size`` ids; remembers who must be asked alone, and who is well known."""
+
+    def __init__(self, guard: Guard, clock: Clock, *, batch_size: int) -> None:
+        self._guard = guard
+        self._clock = clock
+        self._batch_size = batch_size
+        self._culprits: dict[int, float] = {}
+        self._batching_off_until = -math.inf
+        self._known: dict[int, float] = {}
+
+    @property
+    def batch_limit(self) -> int:
+        """How many ids one request may hold just now."""
+        return 1 if self._clock() < self._batching_off_until else self._batch_size
+
+    def goes_alone(self, id_: int) -> bool:
+        """Whether the id spoiled a batch not long ago."""
+        until = self._culprits.get(id_)
+        if until is None:
+            return False
+        if until <= self._clock():
+            del self._culprits[id_]
+            return False
+        return True
+
+    async def ask(self, asked: Mapping[int, bool], time_left: TimeLeft, settle: Settle) -> list[int]:
+        """Ask for a batch: ids with whether detail is wanted.
+
+        ``settle`` is called once for each id as soon as its answer is known, except for those that are returned:
+        they must be asked again, each alone. Never raises LookupFailure.
+        """
+        try:
+            answers = await self._guard.ask(asked, time_left)
+        except LookupFailure as failure:
+            if failure.splits and len(asked) > 1:
+                missing = await self._split(asked, failure, time_left, settle)
+            else:
+                if failure.splits and next(iter(asked)) in self._culprits:
+                    self._blame(asked)
+                return _settle_all(asked, failure, settle)
+        else:
+            missing = self._accept(asked, answers, settle)
+        if not missing:
+            return []
+        return await self._ask_again({id_: asked[id_] for id_ in missing}, time_left, settle)
+
+    def _accept(self, asked: Mapping[int, bool], answers: Mapping[int, Answer], settle: Settle) -> list[int]:
+        """Settle what a reply answers. Returns the ids that a reply to several leaves out."""
+        for id_, answer in answers.items():
+            settle(id_, answer)
+        known = next((id_ for id_, answer in answers.items() if isinstance(answer, MessageRecord)), None)
+        if known is not None:
+            self._remember(known)
+        missing = [id_ for id_ in asked if id_ not in answers]
+        if len(asked) > 1:
+            return missing
+        return _settle_all(missing, MessageNotFound("the reply leaves it out"), settle)
+
+    # --- blast radius one ---
+
+    async def _split(
+        self, asked: Mapping[int, bool], refusal: LookupFailure, time_left: TimeLeft, settle: Settle
+    ) -> list[int]:
+        """Halve a refused batch until each culprit stands alone. Returns the ids that accepted parts leave out."""
+        search = _Search(self, self._guard, asked, time_left, settle)
+        missing = await search.run(refusal)
+        if search.accepted:
+            self._blame(search.culprits)
+        return missing
+
+    def _blame(self, ids: Iterable[int]) -> None:
+        now = self._clock()
+        if len(self._culprits) > MAX_CULPRITS:
+            self._culprits = {id_: until for id_, until in self._culprits.items() if until > now}
+        for id_ in ids:
+            self._culprits[id_] = now + CULPRIT_SECONDS
+
+    # --- missing is not unknown ---
+
+    async def _ask_again(self, missing: dict[int, bool], time_left: TimeLeft, settle: Settle) -> list[int]:
+        """Ask again for ids that a reply to several left out, with an id at the end that the platform knows."""
+        control = self._control(missing)
+        if control is None:
+            control = await self._ask_for_the_rest(missing, time_left, settle)
+        if control is None:
+            return []
+        ids = [id_ for id_ in missing if id_ != control]
+        chunk_size = max(1, self._batch_size - 1)
+        for start in range(0, len(ids), chunk_size):
+            chunk = {id_: missing[id_] for id_ in ids[start : start + chunk_size]}
+            try:
+                answers = await self._guard.ask({**chunk, control: False}, time_left, retry=False)
+            except LookupFailure as failure:
+                _settle_all(chunk, failure, settle)
+                continue
+            whole = control in answers
+            for id_ in chunk.keys() & answers.keys():
+                settle(id_, answers[id_])
+            still_missing = [id_ for id_ in chunk if id_ not in answers]
+            if not whole:
+                self._stop_batching()
+                return still_missing + ids[start + chunk_size :]
+            _settle_all(still_missing, MessageNotFound("two replies leave it out"), settle)
+        return []
+
+    def _remember(self, id_: int) -> None:
+        self._known.pop(id_, None)
+        self._known[id_] = self._clock()
+        if len(self._known) > MAX_CONTROLS:
+            del self._known[next(iter(self._known))]
+
+    def _control(self, missing: Mapping[int, bool]) -> int | None:
+        oldest = self._clock() - CONTROL_SECONDS
+        known = reversed(self._known.items())
+        return next((id_ for id_, seen in known if seen >= oldest and id_ not in missing), None)
+
+    async def _ask_for_the_rest(self, missing: dict[int, bool], time_left: TimeLeft, settle: Settle) -> int | None:
+        """Nobody is known: the last of the missing, whom a cut array would lose first, stands for the rest.
+
+        Returns its id as a control when the platform knows it after all; otherwise everybody has an answer.
+        """
+        last = next(reversed(missing))
+        try:
+            answers = await self._guard.ask({last: missing[last]}, time_left, retry=False)
+        except LookupFailure as failure:
+            _settle_all(missing, failure, settle)
+            return None
+        if last not in answers:
+            _settle_all(missing, MessageNotFound("the reply leaves it out"), settle)
+            return None
+        self._accept({last: missing[last]}, answers, settle)
+        return last
+
+    def _stop_batching(self) -> None:
+        if self.batch_limit > 1:
+            log.error(
+                "the platform does not answer arrays whole: for %g s each id is asked alone (set UPSTREAM_BATCH_SIZE=1 "
+                "if this repeats)",
+                BATCHING_OFF_SECONDS,
+            )
+        self._batching_off_until = self._clock() + BATCHING_OFF_SECONDS
+
+
+class _Search:
+    """One hunt for the culprits of a refused batch."""
+
+    def __init__(
+        self, owner: Isolation, guard: Guard, asked: Mapping[int, bool], time_left: TimeLeft, settle: Settle
+    ) -> None:
+        self._owner = owner
+        self._guard = guard
+        self._asked = asked
+        self._time_left = time_left
+        self._settle = settle
+        self._parts = _halves(list(asked))
+        self._requests = 1
+        self.accepted = False
+        self.culprits: list[int] = []
+
+    async def run(self, refusal: LookupFailure) -> list[int]:
+        missing: list[int] = []
+        # Where everything is refused, no id is to blame, and looking for one would cost 2n requests.
+        limit = math.floor(2 * math.log2(len(self._asked)) + 2)
+        while self._parts:
+            if not self.accepted and self._requests >= limit and not await self._anything_is_accepted():
+                self._guard.circuit.count(failed=True)
+                for part in self._parts:
+                    _settle_all(part, refusal, self._settle)
+                break
+            if not self._parts:
+                break
+            part = max(self._parts, key=len)
+            self._parts.remove(part)
+            missing += await self._ask(part)
+        return missing
+
+    async def _ask(self, part: list[int]) -> list[int]:
+        asked = {id_: self._asked[id_] for id_ in part}
+        self._requests += 1
+        try:
+            answers = await self._guard.ask(asked, self._time_left, retry=False)
+        except LookupFailure as failure:
+            if failure.splits and len(part) > 1:
+                self._parts += _halves(part)
+                return []
+            if failure.splits:
+                self.culprits += part
+            return _settle_all(part, failure, self._settle)
+        self.accepted = True
+        return self._owner._accept(asked, answers, self._settle)
+
+    async def _anything_is_accepted(self) -> bool:
+        """Ask an id of a part not asked yet alone, and where it is refused one of another part."""
+        for part in (self._parts[0], self._parts[-1]):
+            if part and not self.accepted:
+                await self._ask([part.pop(len(part) // 2)])
+        self._parts = [part for part in self._parts if part]
+        return self.accepted
+
+
+def _halves(ids: list[int]) -> list[list[int]]:
+    middle = len(ids) // 2
+    return [half for half in (ids[:middle], ids[middle:]) if half]
+
+
+def _settle_all(ids: Iterable[int], answer: Answer, settle: Settle) -> list[int]:
+    for id_ in list(ids):
+        settle(id_, answer)
+    return []

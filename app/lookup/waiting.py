@@ -1,0 +1,102 @@
+"""Who waits for what, and until when."""
+
+import asyncio
+from collections import deque
+
+from app.lookup.failures import DeadlinePassed, LookupFailure
+from app.lookup.platform import Answer
+from app.lookup.resilience import Clock
+
+
+class Caller:
+    """One caller's question: the ids that are still open, and where the answers gather."""
+
+    __slots__ = ("answers", "deadline", "done", "open")
+
+    def __init__(self, deadline: float, done: asyncio.Future[None]) -> None:
+        self.deadline = deadline
+        self.done = done
+        self.answers: dict[int, Answer] = {}
+        self.open: set[int] = set()
+
+    def take(self, id_: int, answer: Answer) -> None:
+        """One answer; the last one ends the wait."""
+        if self.done.done():
+            return
+        self.answers[id_] = answer
+        self.open.discard(id_)
+        if not self.open:
+            self.done.set_result(None)
+
+    def give_up(self, failure: LookupFailure) -> None:
+        """Answer everything that is still open."""
+        for id_ in list(self.open):
+            self.take(id_, failure)
+
+
+class Entry:
+    """One id on its way to the platform, with everybody who waits for it."""
+
+    __slots__ = ("alone", "callers", "deadline", "detail", "id")
+
+    def __init__(self, id_: int, detail: bool) -> None:
+        self.id = id_
+        self.detail = detail
+        self.alone = False
+        self.deadline = 0.0
+        self.callers: list[Caller] = []
+
+    def join(self, caller: Caller) -> None:
+        """One more who waits; the entry lives as long as any of them has time."""
+        self.callers.append(caller)
+        self.deadline = max(self.deadline, caller.deadline)
+        caller.open.add(self.id)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether anybody still waits."""
+        return any(not caller.done.done() for caller in self.callers)
+
+
+class Deadlines:
+    """Ends the wait of callers whose time is over.
+
+    All deadlines are equally long, so the oldest caller is always the first to run out: a queue and one timer serve
+    any number of them.
+    """
+
+    def __init__(self, clock: Clock, seconds: float) -> None:
+        self._clock = clock
+        self._seconds = seconds
+        self._callers: deque[Caller] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def next(self) -> float:
+        """The deadline of a caller that comes now."""
+        return self._clock() + self._seconds
+
+    def watch(self, caller: Caller) -> None:
+        """Answer the caller when its deadline comes."""
+        while self._callers and self._callers[0].done.done():
+            self._callers.popleft()
+        self._callers.append(caller)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._seconds, self._expire)
+
+    def answer_all(self, failure: LookupFailure) -> None:
+        """Answer everybody now, and forget them."""
+        for caller in self._callers:
+            caller.give_up(failure)
+        self._callers.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        now = self._clock()
+        while self._callers and (self._callers[0].done.done() or self._callers[0].deadline <= now):
+            self._callers.popleft().give_up(DeadlinePassed("the deadline is over"))
+        self._timer = None
+        if self._callers:
+            left = max(self._callers[0].deadline - now, 0.001)
+            self._timer = asyncio.get_running_loop().call_later(left, self._expire)
