@@ -1,0 +1,149 @@
+"""The documents and tables that come from the code: ``make docs``.
+
+``GENERATED`` names each file and the pure function that makes its text from the code and from the text that is there.
+"""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from pydantic import SecretStr
+from pydantic.fields import FieldInfo
+
+from app.api.catalogue import CATALOGUE, ProblemType
+from app.settings import SANDBOX_URL, Settings, allowed_values
+from app.upstream import sandbox
+
+ROOT = Path(__file__).parent.parent
+MADE = "<!-- Made by `make docs`. Change the code, not this file. -->\n"
+
+_ERRORS = """# Problems
+
+Every response with a status of 400 or above is a problem document (`application/problem+json`, RFC 9457). Its `type`
+is `/problems/<slug>` on the service itself: open it in a browser for the text below, or ask for it as JSON.
+
+Branch on `type`, never on `title` or `detail`: those are for people and may change. `Retry-After` is in seconds.
+A failure of the platform is always a 502, 503 or 504; 401 is about the caller's own key alone.
+"""
+
+_CONFIGURATION = """# Configuration
+
+Every setting is a variable. It is looked up in this order, and the first place that has it wins:
+
+1. the environment,
+2. a file `.env` in the working directory (`.env.example` is a complete one that runs with the sandbox),
+3. a file named like the variable, in capitals or not, in the folder `SECRETS_DIR`: the way Docker and Kubernetes mount
+   secrets.
+
+Empty means unset. Space around a value, as a final line end in a file, is no part of it. Times are in seconds.
+
+A mistake stops the start with exit status 2 and one line for each mistake: the name, what is wrong, what is allowed,
+never the value. What is allowed but probably not meant is a warning in the log: plain http to another machine, a
+token beside a login, a deadline without room for a second attempt, and an `UPSTREAM_…` name that does not exist.
+
+The service needs either `UPSTREAM_TOKEN`, or `UPSTREAM_LOGIN` and `UPSTREAM_PASSWORD`; with `UPSTREAM_URL=sandbox:` it
+needs neither. The times must not decrease in the order `UPSTREAM_CONNECT_TIMEOUT`, `UPSTREAM_ATTEMPT_TIMEOUT`,
+`REQUEST_DEADLINE`.
+"""
+
+_ENV_EXAMPLE = """# Made by `make docs`. Copy it to `.env`: as it is, the service runs with the built-in sandbox.
+# For the platform itself set UPSTREAM_URL, and UPSTREAM_TOKEN or else UPSTREAM_LOGIN and UPSTREAM_PASSWORD.
+"""
+
+
+def errors(current: str = "") -> str:
+    """``docs/errors.md``: the problem catalogue."""
+    del current
+    rows = list(CATALOGUE.values())
+    overview = table(
+        ("status", "problem", "`Retry-After`"),
+        ((str(row.status), f"[{row.slug}](#{row.slug})", "yes" if row.retry_after else "") for row in rows),
+    )
+    return "\n".join([MADE, _ERRORS, overview, *map(_problem, rows)])
+
+
+def _problem(row: ProblemType) -> str:
+    return (
+        f"## {row.slug}\n\n**{row.status} {row.title}.** {row.cause}\n\n"
+        f"- The caller: {row.caller}\n- The operator: {row.operator}\n"
+    )
+
+
+def configuration(current: str = "") -> str:
+    """``docs/configuration.md``: every setting."""
+    del current
+    rows = ((_code(name), _code(default(field)), _allowed(field), why(field)) for name, field in settings())
+    return "\n".join([MADE, _CONFIGURATION, table(("variable", "default", "allowed", "what it is"), rows)])
+
+
+def env_example(current: str = "") -> str:
+    """``.env.example``: every setting with its default, except that the platform is the sandbox."""
+    del current
+    lines = []
+    for name, field in settings():
+        allowed = _allowed(field)
+        value = SANDBOX_URL if name == "UPSTREAM_URL" else default(field)
+        lines.append(f"# {why(field)}{f' Allowed: {allowed}' if allowed else ''}\n{name}={value}\n")
+    return "\n".join([_ENV_EXAMPLE, *lines])
+
+
+def readme(current: str) -> str:
+    """``README.md`` with its tables replaced."""
+    rows = ((_code(name), _code(default(field)), why(field)) for name, field in settings())
+    current = replace_block(current, "settings", table(("variable", "default", "what it is"), rows))
+    return replace_block(current, "sandbox", table(("a number that", "answers"), sandbox.rules()))
+
+
+GENERATED: dict[str, Callable[[str], str]] = {
+    "docs/errors.md": errors,
+    "docs/configuration.md": configuration,
+    ".env.example": env_example,
+    "README.md": readme,
+}
+
+
+def settings() -> list[tuple[str, FieldInfo]]:
+    """Each setting's variable and field, in the order of the code."""
+    return [(name.upper(), field) for name, field in Settings.model_fields.items()]
+
+
+def default(field: FieldInfo) -> str:
+    """The default as it would be written in a variable; empty where there is none."""
+    return "" if field.default is None else str(field.default)
+
+
+def why(field: FieldInfo) -> str:
+    """The field's description."""
+    return field.description or ""
+
+
+def _allowed(field: FieldInfo) -> str:
+    return allowed_values(field) or ("a secret" if field.annotation == SecretStr | None else "")
+
+
+def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
+    lines = [head, ("---",) * len(head), *rows]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in lines)
+
+
+def replace_block(text: str, name: str, content: str) -> str:
+    """The text with the content between ``<!-- name: … -->`` and ``<!-- /name -->`` replaced.
+
+    Raises ValueError where the marks are not there once each, in this order.
+    """
+    before, opening, rest = text.partition(f"<!-- {name}: made by `make docs` -->\n")
+    _, closing, after = rest.partition(f"<!-- /{name} -->")
+    if not opening or not closing:
+        raise ValueError(f"the marks of the block {name} are missing")
+    return before + opening + "\n" + content + "\n" + closing + after
+
+
+def _code(text: str) -> str:
+    return f"`{text}`" if text else ""
+
+
+if __name__ == "__main__":
+    for path, make in GENERATED.items():
+        target = ROOT / path
+        text = make(target.read_text(encoding="utf-8") if target.exists() else "")
+        target.write_text(text, encoding="utf-8")
