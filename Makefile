@@ -1,51 +1,57 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
+PORT := 8000
+PYTEST_ARGS :=
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11
+
+ifneq ($(UV),)
+INSTALL := VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r
+else
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
+endif
 
 .PHONY: help run test check format openapi docs lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
+# A half-made environment would make every later command fail with an error that does not say why.
 .venv/bin/python:
 ifneq ($(UV),)
-	uv venv -q --allow-existing .venv
+	@uv venv -q --allow-existing .venv || { rm -rf .venv; exit 1; }
 else
-	$(PYTHON) -m venv .venv
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo 'Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python ...' >&2; exit 1; }
+	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 endif
 
 .venv/.run: requirements.lock | .venv/bin/python
-ifneq ($(UV),)
-	VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r requirements.lock
-else
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-endif
+	@echo 'installing what the service needs into .venv'
+	@$(INSTALL) requirements.lock
 	@touch $@
 
 .venv/.dev: requirements-dev.lock | .venv/bin/python
-ifneq ($(UV),)
-	VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r requirements-dev.lock
-else
-	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-dev.lock
-endif
+	@echo 'installing what development needs into .venv'
+	@$(INSTALL) requirements-dev.lock
 	@touch $@
 
-run: .venv/.run ## serve on 127.0.0.1:8000 with the built-in sandbox
-	UPSTREAM_URL=sandbox: LOG_FORMAT=text exec $(BIN)/python -m app
+# The environment wins over .env, so this is the sandbox on loopback whatever a .env says.
+run: .venv/.run ## serve the built-in sandbox on 127.0.0.1:8000
+	@UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text $(BIN)/python -m app
 
-test: .venv/.dev ## run every test
-	$(BIN)/python -m pytest
+test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	$(BIN)/python -m ruff check .
+	$(BIN)/python -m ruff format --check .
+	$(BIN)/python -m mypy
 
 format: .venv/.dev ## put the code into shape
-	$(BIN)/ruff check --fix .
-	$(BIN)/ruff format .
+	$(BIN)/python -m ruff check --fix .
+	$(BIN)/python -m ruff format .
 
 openapi: .venv/.dev ## write openapi/openapi.yaml from the code
 	$(BIN)/python -m tools.openapi
