@@ -39,7 +39,7 @@ endif
 
 # The environment wins over .env, so this is the sandbox on loopback whatever a .env says.
 run: .venv/.run ## serve the built-in sandbox on 127.0.0.1:8000
-	@UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text $(BIN)/python -m app
+	@UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text exec $(BIN)/python -m app
 
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
