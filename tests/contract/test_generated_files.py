@@ -1,7 +1,14 @@
-"""The committed files that are made from the code say what the code says."""
+"""The committed files that are made from the code, and the README's examples, say what the code says."""
 
+import asyncio
+import json
+import re
+import shlex
+
+import httpx
 import pytest
 
+from app.main import create_app
 from app.settings import Settings
 from tools import docs, openapi
 
@@ -38,3 +45,21 @@ def test_replacing_a_block_leaves_the_rest_alone() -> None:
 def test_a_missing_mark_is_an_error() -> None:
     with pytest.raises(ValueError, match="marks of the block x"):
         docs.replace_block("<!-- x: made by `make docs` -->\n", "x", "new\n")
+
+
+def test_the_readmes_commands_print_what_the_readme_shows() -> None:
+    text = (docs.ROOT / "README.md").read_text(encoding="utf-8")
+    examples = re.findall(r"```console\n\$ (curl .*)\n([^`]*)```", text)
+    assert len(examples) == 2
+    for command, shown in examples:
+        url = next(word for word in shlex.split(command) if word.startswith("http://"))
+        body = re.search(r" -d '(.*)'", command)
+        assert json.loads(shown) == asyncio.run(_ask(url, body[1] if body else None)), command
+
+
+async def _ask(url: str, body: str | None) -> object:
+    app = create_app(Settings.for_sandbox())
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        method = "POST" if body else "GET"
+        reply = await client.request(method, url, content=body, headers={"Content-Type": "application/json"})
+    return reply.json()
