@@ -1,7 +1,9 @@
 """Wiring and lifespan, nothing else."""
 
+import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -17,26 +19,34 @@ from app.api.problems import install_handlers
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine
+from app.lookup.guard import Guard
 from app.lookup.resilience import Clock
+from app.secrets import Secrets
 from app.settings import Settings
+from app.settings_loading import secrets_of
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
 
 
 def create_app(
-    settings: Settings, *, transport: httpx.AsyncBaseTransport | None = None, clock: Clock = time.monotonic
+    settings: Settings,
+    *,
+    secrets: Secrets | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock = time.monotonic,
 ) -> FastAPI:
     """The application for these settings.
 
-    Nothing is opened before the lifespan starts. ``transport`` takes the place of the network towards the platform,
-    ``clock`` that of the system's.
+    Nothing is opened before the lifespan starts. ``secrets`` are those of the settings where none are given;
+    ``transport`` takes the place of the network towards the platform, ``clock`` that of the system's.
     """
+    secrets = secrets or secrets_of(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            client = _client(settings, transport)
+            client = _client(settings, secrets, transport)
             stack.push_async_callback(client.aclose)
             lifetimes = Lifetimes(
                 settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl
@@ -55,10 +65,12 @@ def create_app(
                 max_queued=settings.max_queued_ids,
             )
             stack.push_async_callback(engine.batcher.abort)
+            _rotate(secrets, engine.guard)
+            stack.push_async_callback(_cancelled, asyncio.create_task(secrets.watch()))
             app.state.engine = engine
-            app.state.lifecycle.ready = True
+            app.state.lifecycle.start()
             yield
-            app.state.lifecycle.ready = False
+            app.state.lifecycle.stop()
 
     app = FastAPI(
         title="message-state-proxy",
@@ -79,25 +91,39 @@ def create_app(
     return app
 
 
-def credentials_of(settings: Settings) -> Credentials:
-    """What the settings say about the account; the sandbox needs nothing but its own."""
+def _rotate(secrets: Secrets, guard: Guard) -> None:
+    """A new secret of the platform gets its try at once; a rejected one makes us look for a new one."""
+
+    def changed(names: Collection[str]) -> None:
+        if any(name.startswith("upstream_") for name in names):
+            guard.credentials_changed()
+
+    secrets.on_change(changed)
+    guard.renew = lambda: secrets.refresh(at_once=True)
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    """End a task of the background and wait until it is gone."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
+    """What the secrets say about the account; the sandbox needs nothing but its own."""
     if settings.sandboxed:
         return Credentials({"token": sandbox.TOKEN})
     return Credentials.choose(
-        *(
-            secret.get_secret_value() if secret else None
-            for secret in (settings.upstream_token, settings.upstream_login, settings.upstream_password)
-        )
+        *(secrets.get(name) for name in ("upstream_token", "upstream_login", "upstream_password"))
     )
 
 
-def _client(settings: Settings, transport: httpx.AsyncBaseTransport | None) -> UpstreamClient:
-    credentials = credentials_of(settings)
+def _client(settings: Settings, secrets: Secrets, transport: httpx.AsyncBaseTransport | None) -> UpstreamClient:
     if settings.sandboxed and transport is None:
         transport = httpx.ASGITransport(sandbox.Sandbox())
     return UpstreamClient(
         sandbox.URL if settings.sandboxed else settings.upstream_url,
-        lambda: credentials,
+        lambda: _credentials(settings, secrets),
         settings.timezone,
         connect_timeout=settings.upstream_connect_timeout,
         attempt_timeout=settings.upstream_attempt_timeout,

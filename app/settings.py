@@ -4,29 +4,20 @@ Read from the environment, then ``.env``, then files named like the variable in 
 ``docs/configuration.md``, ``.env.example`` and the README's table are made from these fields (``make docs``).
 """
 
-import os
-from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from app.settings_files import SecretFiles, read_dotenv, unknown_names
+from app.settings_files import SecretFiles
 
 SANDBOX_URL = "sandbox:"
+SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-class SettingsError(Exception):
-    """The settings are unusable; ``lines`` holds one readable line per mistake, free of values and secrets."""
-
-    def __init__(self, lines: list[str]) -> None:
-        super().__init__("\n".join(lines))
-        self.lines = lines
 
 
 def _number(default: float, low: float, high: float, why: str) -> Any:
@@ -77,6 +68,8 @@ class Settings(BaseSettings):
     final_ttl: float = _number(86_400, 0, 31_536_000, "How long a final state is kept.")
     not_found_ttl: float = _number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
 
+    shutdown_grace: float = _number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
+
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least level that is logged."
     )
@@ -122,17 +115,18 @@ class Settings(BaseSettings):
     @classmethod
     def _completes_the_credentials(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         """The last of the credential fields: sees all the others."""
-        if info.data.get("upstream_token") is not None:
+        if info.data.get("upstream_token") is not None or info.data.get("upstream_url") == SANDBOX_URL:
             return value
         login = info.data.get("upstream_login")
         if value is not None and login is None:
             raise mistake("is set without UPSTREAM_LOGIN", "both of them, or UPSTREAM_TOKEN")
         if value is None and login is not None:
             raise mistake("is missing although UPSTREAM_LOGIN is set", "both of them, or UPSTREAM_TOKEN")
-        if value is None and info.data.get("upstream_url") != SANDBOX_URL:
+        if value is None:
             raise mistake(
-                "and UPSTREAM_LOGIN, or else UPSTREAM_TOKEN, are missing",
+                "is missing, and so are UPSTREAM_LOGIN and UPSTREAM_PASSWORD",
                 "one of the two ways; UPSTREAM_URL=sandbox: needs neither",
+                name="upstream_token",
             )
         return value
 
@@ -159,11 +153,10 @@ class Settings(BaseSettings):
         del file_secret_settings
         return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls)
 
-    @classmethod
-    def for_sandbox(cls, **overrides: Any) -> Self:
+    @staticmethod
+    def for_sandbox(**overrides: Any) -> "Settings":
         """Settings that need no secret and read nothing: for the OpenAPI document and for tests."""
-        values = {name: field.default for name, field in cls.model_fields.items()}
-        return cls.model_validate(values | {"upstream_url": SANDBOX_URL} | overrides)
+        return _ExplicitSettings(**{"upstream_url": SANDBOX_URL, **overrides})
 
     @property
     def timezone(self) -> ZoneInfo:
@@ -188,27 +181,27 @@ class Settings(BaseSettings):
         return lines
 
 
-def load_settings() -> tuple[Settings, list[str]]:
-    """Read the settings of this process.
+class _ExplicitSettings(Settings):
+    """Settings from arguments alone."""
 
-    Returns the settings and the warnings about them. Raises SettingsError with a line for each mistake.
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        *others: PydanticBaseSettingsSource,
+        **named: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del settings_cls, others, named
+        return (init_settings,)
+
+
+def mistake(wrong: str, allowed: str = "", *, name: str = "") -> PydanticCustomError:
+    """A validator's complaint: what is wrong and, where the field's own text does not say it, what is allowed.
+
+    ``name``: the field to complain about, where it is not the one that is checked.
     """
-    try:
-        dotenv = read_dotenv(Path(".env"))
-        settings = Settings()
-    except ValidationError as error:
-        raise SettingsError(
-            [_readable(each) for each in error.errors(include_url=False, include_input=False)]
-        ) from None
-    except (OSError, UnicodeError) as error:
-        raise SettingsError([f".env or SECRETS_DIR: cannot be read ({type(error).__name__})"]) from None
-    names = list(Settings.model_fields)
-    return settings, settings.warnings() + unknown_names("upstream_", names, os.environ, dotenv, settings.secrets_dir)
-
-
-def mistake(wrong: str, allowed: str = "") -> PydanticCustomError:
-    """A validator's complaint: what is wrong and, where the field's own text does not say it, what is allowed."""
-    return PydanticCustomError("mistake", "{wrong}", {"wrong": wrong, "allowed": allowed})
+    return PydanticCustomError("mistake", "{wrong}", {"wrong": wrong, "allowed": allowed, "name": name})
 
 
 def _not_below(value: float, other: str, info: ValidationInfo) -> float:
@@ -216,27 +209,6 @@ def _not_below(value: float, other: str, info: ValidationInfo) -> float:
     if least is not None and value < least:
         raise mistake(f"is below {other.upper()}", f"at least the {least:g} of {other.upper()}")
     return value
-
-
-_WRONG = {
-    "int_parsing": "is not a whole number",
-    "int_from_float": "is not a whole number",
-    "float_parsing": "is not a number",
-    "finite_number": "is not a number",
-    "greater_than_equal": "is out of range",
-    "less_than_equal": "is out of range",
-    "literal_error": "is not one of the possible values",
-}
-
-
-def _readable(error: ErrorDetails) -> str:
-    """``PORT: is out of range; allowed: 1 to 65535`` - never with the value, which may be a secret put in the
-    wrong place."""
-    name = str(error["loc"][0]) if error["loc"] else "settings"
-    context = error.get("ctx", {})
-    wrong = context.get("wrong") or _WRONG.get(error["type"], error["msg"])
-    allowed = context.get("allowed") or allowed_values(Settings.model_fields[name])
-    return f"{name.upper()}: {wrong}" + (f"; allowed: {allowed}" if allowed else "")
 
 
 def allowed_values(field: FieldInfo) -> str:

@@ -43,12 +43,16 @@ def read_dotenv(path: Path) -> Mapping[str, str | None]:
 
 
 def unknown_names(
-    prefix: str, known: Iterable[str], environment: Mapping[str, str], dotenv: Mapping[str, str | None], folder: str
+    prefix: str,
+    known: Iterable[str],
+    environment: Mapping[str, str],
+    dotenv: Mapping[str, str | None],
+    folder: str | None = None,
 ) -> list[str]:
     """A line for every name that begins with ``prefix`` but is no setting, with the nearest one that is."""
     known = list(known)
     try:
-        files = [path.name for path in Path(folder).iterdir()]
+        files = [path.name for path in Path(folder).iterdir()] if folder else []
     except OSError:
         files = []
     present = {name.lower() for name in [*environment, *dotenv, *files]}

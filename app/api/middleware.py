@@ -42,7 +42,11 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["X-Request-ID"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-ID"] = request_id
+                if scope["app"].state.lifecycle.stopping:
+                    # Another replica takes the next request of this connection.
+                    headers["Connection"] = "close"
             await send(message)
 
         token = request_id_of_log.set(request_id)

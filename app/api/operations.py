@@ -11,10 +11,20 @@ router = APIRouter(tags=["Operations"])
 
 
 class Lifecycle:
-    """Where the process is in its life; ``ready`` while it wants new callers."""
+    """Where the process is in its life: starting, ``ready`` for callers, or ``stopping``."""
 
     def __init__(self) -> None:
         self.ready = False
+        self.stopping = False
+
+    def start(self) -> None:
+        """Everything is wired."""
+        self.ready = not self.stopping
+
+    def stop(self) -> None:
+        """The process is asked to end."""
+        self.ready = False
+        self.stopping = True
 
 
 @router.get(

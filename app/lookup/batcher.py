@@ -57,6 +57,7 @@ class Batcher:
         self._flights: set[asyncio.Task[None]] = set()
         self._deadlines = Deadlines(clock, deadline)
         self._woken = False
+        self._stopped: Overloaded | None = None
         guard.on_shut = self._refuse_queued
 
     @property
@@ -71,7 +72,7 @@ class Batcher:
 
     async def ask(self, ids: Iterable[int], detail: bool) -> dict[int, Answer]:
         """Answers for distinct ids. Never raises LookupFailure: failures are answers."""
-        refusal = self._guard.refusal()
+        refusal = self._stopped or self._guard.refusal()
         if refusal is not None:
             return dict.fromkeys(ids, refusal)
         caller = Caller(self._deadlines.next(), asyncio.get_running_loop().create_future())
@@ -98,8 +99,9 @@ class Batcher:
                 await asyncio.wait(self._flights, return_when=asyncio.FIRST_COMPLETED)
 
     async def abort(self) -> None:
-        """Answer everybody now: the service stops."""
-        self._deadlines.answer_all(Overloaded("the service is stopping", retry_after=1))
+        """Answer everybody now, and everybody who still comes: the service stops."""
+        self._stopped = Overloaded("the service is stopping", retry_after=1)
+        self._deadlines.answer_all(self._stopped)
         self._queue.clear()
         flights = list(self._flights)
         for flight in flights:

@@ -53,6 +53,9 @@ class Guard:
         self.latch = Latch(clock)
         self.pause = Pause(clock)
         self.on_shut: Callable[[], None] = lambda: None
+        # Called when the platform rejects the credentials: is there a newer secret that nobody noticed yet?
+        self.renew: Callable[[], object] = lambda: None
+        self._generation = 0
 
     def refusal(self) -> LookupFailure | None:
         """Why nothing can be asked just now; None when something can."""
@@ -64,6 +67,7 @@ class Guard:
 
     def credentials_changed(self) -> None:
         """The secret is another one: it deserves a try of its own."""
+        self._generation += 1
         self._proven = False
         self.latch.release()
 
@@ -73,8 +77,12 @@ class Guard:
         """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure."""
         self.budget.earn()
         probe = self.circuit.state != "closed" or self.latch.reason is not None
+        generation = self._generation
         try:
             return await self._attempt(asked, time_left())
+        except (CredentialsRejected, AccountLocked):
+            if self._generation == generation:
+                raise
         except LookupFailure as failure:
             if not (retry and failure.retried) or probe or self.refusal() is not None:
                 raise
@@ -92,6 +100,7 @@ class Guard:
             raise refusal
         if time_left <= 0:
             raise DeadlinePassed("the deadline is over")
+        generation = self._generation
         latch_probe, circuit_probe = self.latch.begin(), self.circuit.begin()
         failure: LookupFailure | None = None
         verdict: bool | None = None
@@ -104,7 +113,11 @@ class Guard:
         finally:
             # Also reached without a verdict, when the service stops: a probe must never stay under way.
             self.circuit.end(circuit_probe, verdict)
-            self.latch.end(latch_probe, failure, accepted=verdict is False and failure is None)
+            if isinstance(failure, CredentialsRejected | AccountLocked):
+                self.renew()
+            # What was said about former credentials says nothing about those in force now.
+            if generation == self._generation:
+                self.latch.end(latch_probe, failure, accepted=verdict is False and failure is None)
             self._proven = self._proven or (verdict is False and failure is None)
             if failure is not None:
                 self._note(failure, len(asked))

@@ -149,6 +149,7 @@ class Latch:
         """The credentials are good, or new."""
         self._reason = None
         self._seconds = 0.0
+        self._probing = False
 
     def _hold(self, failure: LookupFailure, *, again: bool) -> None:
         seconds = self.SECONDS[type(failure)]
