@@ -191,7 +191,9 @@ def _retry_after(headers: httpx.Headers) -> float:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: set[int] = set()  # a transport that raises an inner error anew may have made a circle of them
     current: BaseException | None = error
-    while current is not None:
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
         yield current
         current = current.__cause__ or current.__context__
