@@ -1,0 +1,49 @@
+"""The service in process: the application with its lifespan entered, behind an HTTP client."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx
+
+from app.main import create_app
+from app.settings import Settings
+from tests.support.platform import TOKEN, URL, FakePlatform
+
+
+def settings_for(url: str = URL, **overrides: Any) -> Settings:
+    """Settings that lead to a fake platform, independent of the environment."""
+    credentials = {} if {"upstream_login", "upstream_password"} & overrides.keys() else {"upstream_token": TOKEN}
+    return Settings.for_sandbox(upstream_url=url, **credentials, **overrides)
+
+
+@asynccontextmanager
+async def service(
+    platform: FakePlatform | None = None, *, transport: httpx.AsyncBaseTransport | None = None, **overrides: Any
+) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the running service; without a platform or transport it uses the built-in sandbox."""
+    if platform is not None:
+        transport = platform.transport()
+    settings = settings_for(**overrides) if transport is not None else Settings.for_sandbox(**overrides)
+    app = create_app(settings, transport=transport)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+    ):
+        yield client
+
+
+def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:
+    """Check that a response is the whole problem document of this type, and return it."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    document: dict[str, Any] = response.json()
+    assert document["type"] == f"/problems/{slug}"
+    assert document["status"] == status
+    assert document["request_id"] == response.headers["x-request-id"]
+    assert document["title"]
+    assert document["detail"]
+    assert document["instance"].startswith("/")
+    optional = {"errors", "upstream_message"}
+    assert document.keys() - optional == {"type", "title", "status", "detail", "instance", "request_id"}
+    return document
