@@ -14,8 +14,9 @@ RUN python -B -m pip uninstall --yes --no-cache-dir --root-user-action=ignore pi
 ENV PATH=/opt/venv/bin:$PATH
 COPY --from=build /opt/venv /opt/venv
 WORKDIR /srv
-COPY LICENSE .
-COPY app app
+# Readable for the user below whatever the builder's umask.
+COPY --chmod=644 LICENSE .
+COPY --chmod=755 app app
 # The root file system is read-only at run time, so bytecode is written now: of the standard library (which comes
 # without it) only what the service imports.
 RUN ["python", "-c", "import app.__main__, encodings.idna, http.client, uvloop, uvicorn.lifespan.on, uvicorn.protocols.http.httptools_impl"]
