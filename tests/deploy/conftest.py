@@ -1,0 +1,31 @@
+"""The overlays, rendered once."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.support.manifests.reading import MANIFESTS, Documents, render
+
+AUTOSCALED = """\
+apiVersion: kustomize.config.k8s.io/v1beta1
+kind: Kustomization
+resources: [../production]
+components: [../../components/autoscaling]
+"""
+
+
+@pytest.fixture(scope="session")
+def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Documents]:
+    """The documents of each overlay, and of the production one with the autoscaling component."""
+    tree = tmp_path_factory.mktemp("deploy") / "kubernetes"
+    shutil.copytree(MANIFESTS, tree)
+    (tree / "overlays" / "autoscaled").mkdir()
+    (tree / "overlays" / "autoscaled" / "kustomization.yaml").write_text(AUTOSCALED)
+    return {folder.name: render(folder) for folder in sorted((tree / "overlays").iterdir())}
+
+
+@pytest.fixture
+def dockerfile() -> str:
+    """The Dockerfile's text."""
+    return (Path(__file__).parents[2] / "Dockerfile").read_text()

@@ -1,0 +1,80 @@
+"""The manifests agree with the code and with themselves, and every check of that can fail."""
+
+from pathlib import Path
+
+import pytest
+
+from app.__main__ import KEEP_ALIVE_SECONDS
+from app.settings import Settings
+from tests.deploy.breaks import BREAKS
+from tests.support.manifests.breaking import Break
+from tests.support.manifests.checks import CHECKS, Check
+from tests.support.manifests.reading import AHEAD_OF_THE_CODE, MANIFESTS, Documents, all_of, is_sandbox, pod, variables
+
+OVERLAYS = [*sorted(folder.name for folder in (MANIFESTS / "overlays").iterdir()), "autoscaled"]
+COMMON_INGRESS_KEEP_ALIVE_SECONDS = 60
+TO_CHANGE = ["newName", "newTag", "UPSTREAM_URL", "UPSTREAM_TIMEZONE", "secretName", "ingress-nginx", "monitoring"]
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_gives_no_cause_for_complaint(overlay: str, check: Check, overlays: dict[str, Documents]) -> None:
+    assert check(overlays[overlay]) == []
+
+
+@pytest.mark.parametrize("broken", BREAKS, ids=str)
+def test_a_broken_fact_is_noticed(broken: Break, overlays: dict[str, Documents]) -> None:
+    complaints = broken.check(broken.of(overlays[broken.overlay]))
+
+    assert any(broken.complaint in complaint for complaint in complaints), complaints
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_every_check_has_been_seen_to_fail(check: Check) -> None:
+    assert check in {broken.check for broken in BREAKS}
+
+
+def test_the_sandbox_overlay_runs_the_sandbox_and_the_others_do_not(overlays: dict[str, Documents]) -> None:
+    assert {name for name, documents in overlays.items() if is_sandbox(documents)} == {"sandbox"}
+
+
+def test_the_sandbox_overlays_settings_need_nothing_else(
+    overlays: dict[str, Documents], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, value in variables(overlays["sandbox"]).items():
+        monkeypatch.setenv(name, value)
+
+    assert Settings(secrets_dir=str(tmp_path)).sandboxed
+
+
+def test_a_changed_setting_rolls_the_pods(overlays: dict[str, Documents]) -> None:
+    names = {all_of(documents, "ConfigMap")[0]["metadata"]["name"] for documents in overlays.values()}
+
+    assert len(names) == 2  # the autoscaled overlay has production's settings
+
+
+def test_only_pods_that_may_read_secrets_belong_to_their_group(overlays: dict[str, Documents]) -> None:
+    (volume,) = pod(overlays["production"])["volumes"]
+
+    assert volume["secret"]["defaultMode"] == 0o440
+    assert pod(overlays["production"])["securityContext"]["fsGroup"] > 0
+
+
+def test_what_is_said_ahead_of_the_code_is_what_the_code_then_says() -> None:
+    known = {name: field.default for name, field in Settings.model_fields.items() if name in AHEAD_OF_THE_CODE}
+
+    assert known.items() <= AHEAD_OF_THE_CODE.items()
+
+
+def test_a_kept_alive_connection_outlives_an_ingresses_patience() -> None:
+    assert KEEP_ALIVE_SECONDS > COMMON_INGRESS_KEEP_ALIVE_SECONDS
+
+
+def test_what_to_change_first_is_marked() -> None:
+    text = "".join(path.read_text() for path in sorted((MANIFESTS / "overlays" / "production").iterdir()))
+
+    for marked in TO_CHANGE:
+        lines = [line for line in text.splitlines() if marked in line and not line.lstrip().startswith("#")]
+        assert len(lines) == 1, marked
+        assert "# CHANGE: " in lines[0], marked
