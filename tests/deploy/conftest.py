@@ -1,11 +1,10 @@
 """The overlays, rendered once."""
 
 import shutil
-from pathlib import Path
 
 import pytest
 
-from tests.support.manifests.reading import MANIFESTS, Documents, render
+from tests.support.manifests.reading import MANIFESTS, ROOT, Documents, render
 
 AUTOSCALED = """\
 apiVersion: kustomize.config.k8s.io/v1beta1
@@ -28,4 +27,4 @@ def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Documents]:
 @pytest.fixture
 def dockerfile() -> str:
     """The Dockerfile's text."""
-    return (Path(__file__).parents[2] / "Dockerfile").read_text()
+    return (ROOT / "Dockerfile").read_text()
