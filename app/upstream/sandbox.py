@@ -75,6 +75,7 @@ ENTRY_FAILURES: dict[int, tuple[str, str]] = {
     422: ('{"id_sms":422,"state":["deliver"]}', "an entry that cannot be read; its neighbours are answered"),
 }
 HANG_SECONDS = 60.0
+COUNTERS_PATH = "/counters"
 
 
 class Sandbox:
@@ -198,6 +199,18 @@ async def _answer(send: Send, status: int, body: str, headers: tuple[tuple[bytes
     await send({"type": "http.response.body", "body": content})
 
 
+def with_counters(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]:
+    """The sandbox with ``GET /counters``: how many requests and entries it was asked, for benchmarks."""
+
+    async def app(scope: Message, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] == COUNTERS_PATH:
+            await _answer(send, 200, json.dumps({"requests": sandbox.requests, "entries": sandbox.entries}))
+            return
+        await sandbox(scope, receive, send)
+
+    return app
+
+
 def main() -> None:
     """Serve the sandbox alone, for tests and benchmarks."""
     import uvicorn  # noqa: PLC0415 - only the stand-alone sandbox is a server
@@ -219,7 +232,14 @@ def main() -> None:
         workers=options.workers,
     )
     with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.run(sandbox, host=options.host, port=options.port, access_log=False, log_level="info", lifespan="off")
+        uvicorn.run(
+            with_counters(sandbox),
+            host=options.host,
+            port=options.port,
+            access_log=False,
+            log_level="info",
+            lifespan="off",
+        )
 
 
 if __name__ == "__main__":
