@@ -12,7 +12,7 @@ else
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
 endif
 
-.PHONY: help run test check format openapi docs lock clean
+.PHONY: help run test check format openapi docs bench soak lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -58,6 +58,12 @@ openapi: .venv/.dev ## write openapi/openapi.yaml from the code
 
 docs: .venv/.dev ## write the documents and tables that come from the code
 	$(BIN)/python -m tools.docs
+
+bench: .venv/.run ## measure against what a user would pick instead, 5 minutes (QUICK=1: the main case, 1 minute)
+	$(BIN)/python -m bench $(if $(QUICK),quick,full)
+
+soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
+	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock

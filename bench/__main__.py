@@ -1,0 +1,46 @@
+"""``python -m bench``: the whole benchmark; ``quick``: the main case only, nothing written; ``soak``: minutes of
+mixed load, exit status 1 where memory grows; ``report``: the documents again from the last results."""
+
+import argparse
+import resource
+import sys
+import time
+from pathlib import Path
+
+from bench import plan, report, soak
+from bench.candidates import ROOT
+
+FILES = 8192
+"""Open files: 1024 connections need more than the 1024 that many machines allow at first."""
+
+
+def main() -> None:
+    """Read the command line and do it."""
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("what", nargs="?", choices=("full", "quick", "soak", "report"), default="full")
+    parser.add_argument("--service", type=Path, default=ROOT, help="a checkout whose service is measured instead")
+    parser.add_argument("--minutes", type=float, default=10.0, help="how long a soak takes (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=soak.LIMIT_MB, help="MB that a soak may grow by (default: %(default)s)"
+    )
+    options = parser.parse_args()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < FILES:
+        enough = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (enough, hard))
+    checkout = options.service.resolve()
+    if options.what == "soak":
+        sys.exit(0 if soak.conduct(checkout, options.minutes * 60, options.limit) else 1)
+    if options.what == "report":
+        report.write(report.latest())
+        return
+    started = time.monotonic()
+    results = plan.conduct(plan.QUICK if options.what == "quick" else plan.FULL, checkout)
+    print(report.tables(results))
+    if options.what == "full":
+        report.write(results)
+    print(f"took {time.monotonic() - started:.0f} s", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""Which loads are run, against whom, before which platform - and running them."""
+
+import datetime
+import os
+import platform as machine
+import shutil
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from bench.candidates import CEILING, PLAIN, Candidate, Platform, service, started
+from bench.load import Load, fill, run
+from bench.measurements import measure
+from bench.processes import Process, cores
+from bench.requests import CHANGING, DOCUMENTED, FINAL, Ids, Runs
+from bench.summary import Results, Start
+
+ROUNDS = 3
+WARM_UP = (256, 2.0)
+"""Connections and seconds of the load that every candidate gets before anything is measured."""
+CPUINFO = Path("/proc/cpuinfo")
+MAIN_CASE = "distinct-256"
+ALL = ("service", "plain", "ceiling", "platform")
+POLLED = Ids(1_000, CHANGING, 2000)
+FINALS = Ids(100_000, FINAL, 1000)
+CACHED = Ids(200_000, (*FINAL, 6), 1000)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A load. ``fresh``: last digits of ids that were never asked for, or none; ``known``: ids that were, by now."""
+
+    name: str
+    title: str
+    connections: int
+    seconds: float
+    fresh: tuple[int, ...] = DOCUMENTED
+    known: tuple[Ids, ...] = ()
+    batch: int = 1
+    single: bool = True
+    burst: bool = False
+    candidates: tuple[str, ...] = ("service", "plain", "ceiling")
+
+    def load(self, runs: Runs) -> Load:
+        """The load with ids of its own."""
+        streams = ((runs.fresh(self.fresh),) if self.fresh else ()) + self.known
+        return Load(streams, self.connections, self.seconds, self.batch, self.single, self.burst)
+
+
+def _distinct(connections: int, seconds: float) -> Case:
+    title = f"distinct ids, {connections} connection{'s' if connections > 1 else ''}"
+    return Case(f"distinct-{connections}", title, connections, seconds, candidates=ALL)
+
+
+def _batches(name: str, title: str, connections: int, batch: int, peer: str, known: tuple[Ids, ...] = ()) -> Case:
+    fresh = () if known else DOCUMENTED
+    return Case(name, title, connections, 2, fresh, known, batch=batch, single=False, candidates=("service", peer))
+
+
+MAIN = (
+    _distinct(1, 1),
+    _distinct(16, 1),
+    _distinct(64, 1),
+    _distinct(256, 4),
+    _distinct(1024, 5),
+    Case("polled", "2000 messages polled, 256 connections", 256, 2, (), (POLLED,)),
+    Case("half-final", "half new ids, half final and known, 256 connections", 256, 2, CHANGING, (FINALS,)),
+    _batches("batch-100", "batches of 100 distinct ids, 16 connections", 16, 100, "plain"),
+    _batches("batch-1000", "batches of 1000 distinct ids, 1 connection", 1, 1000, "plain"),
+    _batches("cached-100", "the same batch of 100, 16 connections", 16, 100, "ceiling", (CACHED,)),
+    _batches("cached-1000", "the same batch of 1000, 4 connections", 4, 1000, "ceiling", (CACHED,)),
+    Case("burst", "256 callers at once, after a second of silence", 256, 20, burst=True),
+)
+FULL: tuple[tuple[Platform, tuple[Case, ...]], ...] = (
+    (Platform(0.03, 16), MAIN),
+    (Platform(0.1, 16), (Case("slow", "distinct ids, 256 connections", 256, 3, candidates=("service", "plain")),)),
+    (Platform(0.03, 4), (Case("narrow", "distinct ids, 256 connections", 256, 3, candidates=("service", "plain")),)),
+)
+QUICK: tuple[tuple[Platform, tuple[Case, ...]], ...] = (
+    (Platform(0.03, 16), (Case(MAIN_CASE, "distinct ids, 256 connections", 256, 4),)),
+)
+
+
+def conduct(plan: tuple[tuple[Platform, tuple[Case, ...]], ...], checkout: Path) -> Results:
+    """Run a plan. Within a round the candidates take turns at each case, so that a ratio compares neighbours in time.
+
+    All of a platform's candidates run at once, idle but for the one that is measured.
+    """
+    results = Results(_machine(checkout))
+    runs = Runs()
+    for platform, cases in plan:
+        names = {name for case in cases for name in case.candidates}
+        with ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
+            sandbox = stack.enter_context(started(platform.candidate(), folder))
+            team: dict[str, tuple[Candidate, Process]] = {"platform": (platform.candidate(), sandbox)}
+            for candidate in (service(checkout), PLAIN, CEILING):
+                if candidate.name in names:
+                    process = stack.enter_context(started(candidate, folder, sandbox))
+                    team[candidate.name] = (candidate, process)
+                    start = Start(process.start_seconds, process.resident_mb())
+                    results.starts.setdefault(candidate.name, []).append(start)
+            for candidate, process in team.values():
+                run(Load((runs.fresh(),), *WARM_UP), candidate, process.host, folder)
+            for number in range(ROUNDS):
+                for case in cases:
+                    _round(number, case, team, sandbox, results, runs, folder)
+            results.titles |= {case.name: f"{case.title}; platform {platform.title}" for case in cases}
+    return results
+
+
+def _round(
+    number: int,
+    case: Case,
+    team: dict[str, tuple[Candidate, Process]],
+    sandbox: Process,
+    results: Results,
+    runs: Runs,
+    folder: Path,
+) -> None:
+    turn = number % len(case.candidates)
+    for name in case.candidates[turn:] + case.candidates[:turn]:
+        candidate, process = team[name]
+        for ids in case.known:
+            fill(ids, candidate, process.host)
+        sample = measure(case.load(runs), candidate, process, sandbox, folder)
+        results.samples.setdefault((case.name, name), []).append(sample)
+        print(
+            f"{number + 1}/{ROUNDS}  {case.name:<14}{name:<10}{sample.lookups_per_second:>9,.0f}/s  "
+            f"p99 {sample.p99:>7,.1f} ms  {sample.cpu_per_lookup:>7.3f} ms CPU",
+            file=sys.stderr,
+            flush=True,
+        )
+
+
+def _machine(checkout: Path) -> dict[str, str]:
+    """What the numbers depend on."""
+    named = (line.partition(":")[2].strip() for line in CPUINFO.read_text().splitlines() if "model name" in line)
+    git = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=checkout, capture_output=True, text=True, check=False
+    )
+    packages = ", ".join(f"{name} {version(name)}" for name in ("fastapi", "uvicorn", "uvloop", "httpx", "pydantic"))
+    return {
+        "measured": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "commit": git.stdout.strip() or "unknown",
+        "processor": f"{os.cpu_count()} x {next(named, machine.machine())}",
+        "pinned": "candidates to one core, load and platform to another" if cores() else "no",
+        "load": "wrk; the burst in Python" if shutil.which("wrk") else "Python (wrk is not installed)",
+        "python": machine.python_version(),
+        "packages": packages,
+    }
