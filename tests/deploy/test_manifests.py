@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import KEEP_ALIVE_SECONDS
+from app.server import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.deploy.breaks import BREAKS
 from tests.support.manifests.breaking import Break

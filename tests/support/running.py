@@ -1,0 +1,87 @@
+"""The service as a real process, and callers that keep their connections."""
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+ROOT = Path(__file__).parent.parent.parent
+START_SECONDS = 30
+
+
+@dataclass
+class Running:
+    """A started process: its address, and what it has written to standard error so far."""
+
+    process: asyncio.subprocess.Process
+    url: str
+    log: bytearray = field(default_factory=bytearray)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self.process.send_signal(number)
+
+    async def ended(self, within: float = 30) -> int:
+        """The exit status, once the process has ended."""
+        return await asyncio.wait_for(self.process.wait(), within)
+
+    @property
+    def text(self) -> str:
+        """The log as text."""
+        return self.log.decode()
+
+
+def free_port() -> int:
+    """A port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@asynccontextmanager
+async def running(variables: Mapping[str, str], folder: Path) -> AsyncIterator[Running]:
+    """``python -m app`` in an empty folder, started and ready, with these variables and no other settings."""
+    port = free_port()
+    plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-m", "app"),
+        cwd=folder,
+        env={**plain, "PYTHONPATH": str(ROOT), "PORT": str(port), **variables},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    service = Running(process, f"http://127.0.0.1:{port}")
+    reader = asyncio.create_task(_collect(process, service.log))
+    try:
+        await _until_ready(service)
+        yield service
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reader
+
+
+async def _collect(process: asyncio.subprocess.Process, log: bytearray) -> None:
+    assert process.stderr is not None
+    while chunk := await process.stderr.read(65536):
+        log += chunk
+
+
+async def _until_ready(service: Running) -> None:
+    async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(START_SECONDS):
+        while service.process.returncode is None:
+            try:
+                if (await client.get(f"{service.url}/readyz")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.02)
+    raise AssertionError(service.text)

@@ -1,0 +1,105 @@
+"""Secrets that change while the service runs."""
+
+import logging
+import os
+from pathlib import Path
+
+import pytest
+
+from app.secrets import Secrets
+
+NAME = "upstream_token"
+
+
+def secrets_in(folder: Path, value: str | None = "old") -> Secrets:
+    return Secrets({NAME: value}, folder, from_files=[NAME])
+
+
+def mount(folder: Path, version: str, value: str) -> None:
+    """Write a secret as Kubernetes mounts it: the file is a link into a folder that is swapped as a whole."""
+    (folder / version).mkdir()
+    (folder / version / NAME.upper()).write_text(value)
+    (folder / "..new").symlink_to(version)
+    os.replace(folder / "..new", folder / "..data")
+    if not (folder / NAME.upper()).is_symlink():
+        (folder / NAME.upper()).symlink_to(Path("..data") / NAME.upper())
+
+
+def test_a_changed_file_counts_once_it_has_stayed_the_same_for_one_look(tmp_path: Path) -> None:
+    secrets = secrets_in(tmp_path)
+    (tmp_path / NAME.upper()).write_text("new")
+    assert not secrets.refresh()
+    assert secrets.get(NAME) == "old"
+    assert secrets.refresh()
+    assert secrets.get(NAME) == "new"
+
+
+def test_a_half_written_file_is_never_in_force(tmp_path: Path) -> None:
+    secrets = secrets_in(tmp_path)
+    file = tmp_path / NAME.upper()
+    for content in ("n", "ne", "new"):
+        file.write_text(content)
+        assert not secrets.refresh()
+    assert secrets.get(NAME) == "old"
+    secrets.refresh()
+    assert secrets.get(NAME) == "new"
+
+
+def test_a_rejected_secret_is_replaced_at_once(tmp_path: Path) -> None:
+    secrets = secrets_in(tmp_path)
+    (tmp_path / NAME.upper()).write_text("new")
+    assert secrets.refresh(at_once=True)
+    assert secrets.get(NAME) == "new"
+
+
+def test_a_folder_swapped_by_kubernetes_is_noticed(tmp_path: Path) -> None:
+    mount(tmp_path, "..2026_11_20", "old")
+    secrets = secrets_in(tmp_path)
+    assert not secrets.refresh(at_once=True)
+    mount(tmp_path, "..2026_11_21", "new\n")
+    assert secrets.refresh(at_once=True)
+    assert secrets.get(NAME) == "new"
+
+
+@pytest.mark.parametrize("content", [b"", b" \n", b"\xff\xfe\xff", None], ids=["empty", "blank", "not UTF-8", "gone"])
+def test_an_unusable_file_keeps_the_old_value_and_is_logged_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, content: bytes | None
+) -> None:
+    caplog.set_level(logging.INFO)
+    secrets = secrets_in(tmp_path)
+    if content is not None:
+        (tmp_path / NAME.upper()).write_bytes(content)
+    for at_once in (False, True, True):
+        assert not secrets.refresh(at_once=at_once)
+    assert secrets.get(NAME) == "old"
+    assert [record.getMessage() for record in caplog.records] == [
+        "the file of UPSTREAM_TOKEN is empty, unreadable or gone: its former value stays in force"
+    ]
+
+
+def test_a_secret_from_the_environment_is_not_changed_by_a_file(tmp_path: Path) -> None:
+    (tmp_path / NAME.upper()).write_text("new")
+    secrets = Secrets({NAME: "old"}, tmp_path, from_files=[])
+    assert not secrets.refresh(at_once=True)
+    assert secrets.get(NAME) == "old"
+
+
+def test_listeners_learn_the_names_and_the_log_never_the_values(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    secrets = secrets_in(tmp_path, None)
+    heard: list[list[str]] = []
+    secrets.on_change(lambda names: heard.append(list(names)))
+    (tmp_path / NAME.upper()).write_text("planted-value")
+    secrets.refresh(at_once=True)
+    assert heard == [[NAME]]
+    assert "UPSTREAM_TOKEN" in caplog.text
+    assert "planted-value" not in caplog.text
+
+
+def test_former_values_stay_out_of_the_log_as_well(tmp_path: Path) -> None:
+    secrets = secrets_in(tmp_path)
+    (tmp_path / NAME.upper()).write_text("new")
+    secrets.refresh(at_once=True)
+    assert set(secrets.seen()) == {"old", "new"}
