@@ -67,7 +67,7 @@ soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not gro
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock
-	$(LOCK) --upgrade -c requirements.lock --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --upgrade -c requirements.lock --extra tracing --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .coverage

@@ -1,13 +1,18 @@
 """``python -m app``: settings, socket, server; every mistake in a start is a readable line and exit status 2."""
 
+import errno
 import logging
 import socket
 import sys
 
+from prometheus_client import CollectorRegistry
+
 from app.main import create_app
 from app.server import Server
 from app.settings_loading import SettingsError, load_settings
+from app.telemetry import tracing
 from app.telemetry.logs import configure_logs
+from app.telemetry.metrics import serve_metrics
 
 EXIT_BAD_START = 2
 
@@ -18,24 +23,35 @@ def main() -> None:
     """Serve until a signal ends it."""
     try:
         settings, secrets, warnings = load_settings()
-        listener = bind(settings.host, settings.port, "PORT")
+        if tracing.wanted() and not tracing.available():
+            raise SettingsError([f"{tracing.ENDPOINT_VARIABLES[0]}: traces need the extra `tracing`; allowed: unset"])
+        listener = bind(settings.host, settings.port)
+        summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
+        app = create_app(settings, secrets=secrets, housekeeping=summary.flush)
+        open_metrics(app.state.metrics.registry, settings.host, settings.metrics_port)
     except SettingsError as error:
-        print(*error.lines, sep="\n", file=sys.stderr)  # noqa: T201 - there is no log before there are settings
+        print(*error.lines, sep="\n", file=sys.stderr)  # noqa: T201 - the operator's terminal, not an event
         sys.exit(EXIT_BAD_START)
-    configure_logs(settings.log_level, settings.log_format, secrets.seen)
     for line in warnings:
         log.warning("%s", line)
+    log.info("effective settings", extra={"fields": {"settings": settings.shown()}})
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on http://%s:%s - browse http://%s:%s/docs", shown, port, shown, port)
-    Server(create_app(settings, secrets=secrets), settings.shutdown_grace).run(sockets=[listener])
+    Server(app, settings.shutdown_grace).run(sockets=[listener])
 
 
-def bind(host: str, port: int, name: str) -> socket.socket:
-    """A bound socket. Raises SettingsError with a readable line when the address cannot be had.
+def open_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
+    """Serve the metrics unless the port is 0. Raises SettingsError with a readable line."""
+    if port:
+        try:
+            serve_metrics(registry, host, port)
+        except OSError as error:
+            raise SettingsError([_cannot_listen("METRICS_PORT", host, port, error)]) from None
 
-    ``name`` is the setting that the port comes from.
-    """
+
+def bind(host: str, port: int) -> socket.socket:
+    """A bound socket. Raises SettingsError with a readable line when the address cannot be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -44,12 +60,14 @@ def bind(host: str, port: int, name: str) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
-        culprit = "HOST" if isinstance(error, socket.gaierror) else name
-        allowed = "an address of this machine" if culprit == "HOST" else "a port that is free on it"
-        raise SettingsError(
-            [f"{culprit}: cannot listen on {host}:{port} ({error.strerror or error}); allowed: {allowed}"]
-        ) from None
+        raise SettingsError([_cannot_listen("PORT", host, port, error)]) from None
     return listener
+
+
+def _cannot_listen(name: str, host: str, port: int, error: OSError) -> str:
+    culprit = "HOST" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else name
+    allowed = "an address of this machine" if culprit == "HOST" else "a port that is free on it"
+    return f"{culprit}: cannot listen on {host}:{port} ({error.strerror or error}); allowed: {allowed}"
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import httpx
@@ -14,6 +14,7 @@ from app import __version__
 from app.api import docs, messages, operations
 from app.api.description import install_openapi
 from app.api.middleware import BodyLimit, CrashGuard, RequestId
+from app.api.observing import Observer
 from app.api.operations import Lifecycle
 from app.api.problems import install_handlers
 from app.lookup.cache.memory import MemoryCache
@@ -21,12 +22,17 @@ from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine
 from app.lookup.guard import Guard
 from app.lookup.resilience import Clock
+from app.measures import engine_metrics
 from app.secrets import Secrets
 from app.settings import Settings
 from app.settings_loading import secrets_of
+from app.telemetry import tracing
+from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
+
+HOUSEKEEPING_SECONDS = 0.5
 
 
 def create_app(
@@ -35,13 +41,16 @@ def create_app(
     secrets: Secrets | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = time.monotonic,
+    housekeeping: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The application for these settings.
 
     Nothing is opened before the lifespan starts. ``secrets`` are those of the settings where none are given;
-    ``transport`` takes the place of the network towards the platform, ``clock`` that of the system's.
+    ``transport`` takes the place of the network towards the platform, ``clock`` that of the system's;
+    ``housekeeping`` is called every half second while the service runs.
     """
     secrets = secrets or secrets_of(settings)
+    metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +75,10 @@ def create_app(
             )
             stack.push_async_callback(engine.batcher.abort)
             _rotate(secrets, engine.guard)
-            stack.push_async_callback(_cancelled, asyncio.create_task(secrets.watch()))
+            engine.guard.observe = metrics.upstream_request
+            metrics.read_at_scrape(engine_metrics(engine, cache, client))
+            for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
+                stack.push_async_callback(_cancelled, asyncio.create_task(background))
             app.state.engine = engine
             app.state.lifecycle.start()
             yield
@@ -79,11 +91,17 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        telemetry={"logs": False},
+        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted()},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
-        middleware=[Middleware(RequestId), Middleware(CrashGuard), Middleware(BodyLimit)],
+        middleware=[
+            Middleware(RequestId),
+            Middleware(Observer, metrics=metrics),
+            Middleware(CrashGuard),
+            Middleware(BodyLimit),
+        ],
     )
     app.state.lifecycle = Lifecycle()
+    app.state.metrics = metrics
     for room in (messages, operations, docs):
         app.include_router(room.router)
     install_handlers(app)
@@ -100,6 +118,16 @@ def _rotate(secrets: Secrets, guard: Guard) -> None:
 
     secrets.on_change(changed)
     guard.renew = lambda: secrets.refresh(at_once=True)
+
+
+async def _keep_house(metrics: Metrics, housekeeping: Callable[[], None]) -> None:
+    """What has to happen now and then; how late the loop wakes us tells how busy it is."""
+    loop = asyncio.get_running_loop()
+    while True:
+        due = loop.time() + HOUSEKEEPING_SECONDS
+        await asyncio.sleep(HOUSEKEEPING_SECONDS)
+        metrics.loop_delay(max(0.0, loop.time() - due))
+        housekeeping()
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

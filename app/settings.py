@@ -37,6 +37,7 @@ class Settings(BaseSettings):
 
     host: str = _text("127.0.0.1", "Address to listen on; the image sets 0.0.0.0.", "an address or host name")
     port: int = _number(8000, 1, 65535, "Port of the public interface.")
+    metrics_port: int = _number(9464, 0, 65535, "Port of the Prometheus metrics, at HOST; 0 = off.")
     secrets_dir: str = _text("/run/secrets", "Folder of files named like a setting; used where it exists.", "a folder")
 
     upstream_url: str = _text(
@@ -165,6 +166,13 @@ class Settings(BaseSettings):
     @property
     def sandboxed(self) -> bool:
         return self.upstream_url == SANDBOX_URL
+
+    def shown(self) -> dict[str, object]:
+        """The settings as the log may show them: of a secret only whether there is one."""
+        values = {name: getattr(self, name) for name in type(self).model_fields}
+        # Some put a key into the address.
+        values["upstream_url"] = self.upstream_url.partition("?")[0]
+        return {name: "set" if isinstance(value, SecretStr) else value for name, value in values.items()}
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, one line each, free of secrets."""

@@ -6,7 +6,7 @@ import re
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.lookup.engine import Found
+from app.lookup.engine import Found, Source
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -21,7 +21,7 @@ def state_response(request: Request, body: bytes, found: Found) -> Response:
         # max-age is the whole lifetime and Age what is gone of it (RFC 9111, section 4.2.3).
         "Cache-Control": f"private, max-age={int(found.lifetime)}",
         "Age": str(int(found.age)),
-        "Cache-Status": "message-state; hit" if found.hit else "message-state; fwd=miss",
+        "Cache-Status": "message-state; hit" if found.source is Source.CACHE else "message-state; fwd=miss",
         "Vary": _VARY,
     }
     if_none_match = request.headers.get("if-none-match")

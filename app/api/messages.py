@@ -1,5 +1,7 @@
 """The two lookups: one message, and many."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request
@@ -10,9 +12,11 @@ from app.api.caching import NO_STORE, state_response, wants_fresh
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.render import dump, public
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId
-from app.lookup.engine import Engine
+from app.lookup.engine import Engine, Found, Source
 from app.lookup.failures import LookupFailure
 from app.lookup.states import MessageRecord
+
+_DEARNESS = [Source.CACHE, Source.REFUSED, Source.JOINED, Source.UPSTREAM]
 
 router = APIRouter(prefix="/messages", tags=["Messages"])
 
@@ -79,7 +83,7 @@ async def get_message_state(
     ] = False,
 ) -> Response:
     """One state, or the problem that stands in its way."""
-    found = (await _engine(request).lookup([id_], detail, fresh=wants_fresh(request)))[id_]
+    found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request)))[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)
     return state_response(request, dump(public(found.answer, detail)), found)
@@ -124,7 +128,7 @@ async def get_message_states(
     ],
 ) -> Response:
     """The states that there are, and the problems for the rest."""
-    found = await _engine(request).lookup(batch.ids, batch.detail)
+    found = await _lookup(request, batch.ids, batch.detail)
     answers = {id_: each.answer for id_, each in found.items()}
     if not any(isinstance(answer, MessageRecord) or answer.definite for answer in answers.values()):
         first, failure = next((id_, each) for id_, each in answers.items() if isinstance(each, LookupFailure))
@@ -138,6 +142,11 @@ async def get_message_states(
     return Response(dump({"states": states, "problems": problems}), headers=NO_STORE, media_type="application/json")
 
 
-def _engine(request: Request) -> Engine:
+async def _lookup(request: Request, ids: Sequence[int], detail: bool, *, fresh: bool = False) -> dict[int, Found]:
     engine: Engine = request.app.state.engine
-    return engine
+    found = await engine.lookup(ids, detail, fresh=fresh)
+    # For the access log: the dearest source of any answer, and what it cost the platform.
+    sources = Counter(each.source for each in found.values())
+    request.scope["state"]["source"] = max(sources, key=_DEARNESS.index).value
+    request.scope["state"]["entries"] = sources[Source.UPSTREAM]
+    return found

@@ -45,13 +45,15 @@ def problem(
 ) -> Response:
     """The response for a problem type of the catalogue. ``retry_after`` in seconds, rounded up."""
     row = CATALOGUE[slug]
+    state = scope.setdefault("state", {})
+    state["problem"] = slug
     document: dict[str, Any] = {
         "type": row.type,
         "title": row.title,
         "status": row.status,
         "detail": detail or row.detail,
         "instance": quote(scope["path"], safe="/:@!$&'()*+,;=~", errors="replace"),
-        "request_id": scope.get("state", {}).get("request_id", ""),
+        "request_id": state.get("request_id", ""),
     }
     if errors:
         document["errors"] = errors

@@ -20,7 +20,8 @@ from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
-from app.lookup.waiting import Caller, Deadlines, Entry
+from app.lookup.waiting import Answers, Caller, Deadlines, Entry
+from app.telemetry.tracing import current_span, serving
 
 Remember = Callable[[int, Answer], Answer]
 
@@ -70,17 +71,21 @@ class Batcher:
         """Slots in use."""
         return len(self._flights)
 
-    async def ask(self, ids: Iterable[int], detail: bool) -> dict[int, Answer]:
+    async def ask(self, ids: Iterable[int], detail: bool) -> Answers:
         """Answers for distinct ids. Never raises LookupFailure: failures are answers."""
+        caller = Caller(self._deadlines.next(), asyncio.get_running_loop().create_future(), current_span())
         refusal = self._stopped or self._guard.refusal()
         if refusal is not None:
-            return dict.fromkeys(ids, refusal)
-        caller = Caller(self._deadlines.next(), asyncio.get_running_loop().create_future())
+            for id_ in ids:
+                caller.answers.refuse(id_, refusal)
+            return caller.answers
         for id_ in ids:
             entry = self._entry(id_, detail)
             if entry is None:
-                caller.answers[id_] = Overloaded("too many ids are queued", retry_after=1)
+                caller.answers.refuse(id_, Overloaded("too many ids are queued", retry_after=1))
             else:
+                if entry.callers:
+                    caller.answers.joined.add(id_)
                 entry.join(caller)
         if caller.open:
             self._deadlines.watch(caller)
@@ -182,6 +187,7 @@ class Batcher:
             return max((entry.deadline for entry in open_entries.values()), default=0.0) - self._clock()
 
         again: list[int] = []
+        serving.set([caller.span for entry in batch for caller in entry.callers if caller.span is not None])
         try:
             again = await self._isolation.ask({entry.id: entry.detail for entry in batch}, time_left, settle)
         except Exception:

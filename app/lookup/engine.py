@@ -1,31 +1,45 @@
 """The lookup: cache, then batcher."""
 
+from collections import Counter
 from collections.abc import Iterable
+from enum import StrEnum
 from typing import NamedTuple
 
 from app.lookup.batcher import Batcher
 from app.lookup.cache.protocol import Cache, Cached, Lifetimes
-from app.lookup.failures import MessageNotFound
+from app.lookup.failures import LookupFailure, MessageNotFound
 from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer, Platform
 from app.lookup.resilience import Clock
 from app.lookup.states import MessageRecord
+from app.lookup.waiting import Answers
+
+
+class Source(StrEnum):
+    """Where an answer came from."""
+
+    CACHE = "cache"
+    JOINED = "joined"
+    UPSTREAM = "upstream"
+    REFUSED = "refused"
+    """From nowhere: the platform was not asked."""
 
 
 class Found(NamedTuple):
-    """An answer, how old it is, how long its kind is good for (both in seconds), and whether it was in the cache."""
+    """An answer, how old it is and how long its kind is good for (both in seconds), and where it came from."""
 
     answer: Answer
     age: float
     lifetime: float
-    hit: bool
+    source: Source
 
 
 class Engine:
     """Answers for any number of ids, with as few upstream requests as possible.
 
-    ``deadline``: seconds in which each caller has its answer.
+    ``deadline``: seconds in which each caller has its answer. ``lookups`` and ``failures`` count ids, by source and by
+    problem.
     """
 
     def __init__(
@@ -44,10 +58,13 @@ class Engine:
         self._cache = cache
         self._clock = clock
         self._lifetimes = lifetimes
+        self.lookups: Counter[Source] = Counter()
+        self.failures: Counter[str] = Counter()
         self.guard = Guard(platform, clock, attempt_timeout=attempt_timeout)
+        self.isolation = Isolation(self.guard, clock, batch_size=batch_size)
         self.batcher = Batcher(
             self.guard,
-            Isolation(self.guard, clock, batch_size=batch_size),
+            self.isolation,
             clock,
             slots=max_in_flight,
             deadline=deadline,
@@ -64,14 +81,19 @@ class Engine:
         cached = await self._cache.get_many(distinct)
         now = self._clock()
         found = {
-            id_: Found(known.answer, now - known.replied_at, self._lifetimes.of(known.answer), hit=True)
+            id_: Found(known.answer, now - known.replied_at, self._lifetimes.of(known.answer), Source.CACHE)
             for id_, known in cached.items()
             if _serves(known, detail, fresh)
         }
         if len(found) < len(distinct):
             missing = [id_ for id_ in distinct if id_ not in found]
-            for id_, answer in (await self.batcher.ask(missing, detail)).items():
-                found[id_] = Found(answer, 0.0, self._lifetime(answer), hit=False)
+            answers = await self.batcher.ask(missing, detail)
+            for id_, answer in answers.items():
+                found[id_] = Found(answer, 0.0, self._lifetime(answer), _source(id_, answers))
+        for each in found.values():
+            self.lookups[each.source] += 1
+            if isinstance(each.answer, LookupFailure):
+                self.failures[each.answer.slug] += 1
         return {id_: found[id_] for id_ in distinct}
 
     def _remember(self, id_: int, answer: Answer) -> Answer:
@@ -82,6 +104,12 @@ class Engine:
 
     def _lifetime(self, answer: Answer) -> float:
         return self._lifetimes.of(answer) if isinstance(answer, MessageRecord | MessageNotFound) else 0.0
+
+
+def _source(id_: int, answers: Answers) -> Source:
+    if id_ in answers.joined:
+        return Source.JOINED
+    return Source.REFUSED if id_ in answers.refused else Source.UPSTREAM
 
 
 def _serves(known: Cached, detail: bool, fresh: bool) -> bool:

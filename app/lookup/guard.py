@@ -55,6 +55,9 @@ class Guard:
         self.on_shut: Callable[[], None] = lambda: None
         # Called when the platform rejects the credentials: is there a newer secret that nobody noticed yet?
         self.renew: Callable[[], object] = lambda: None
+        # Called after each attempt with its result ("ok" or a problem's slug), its seconds and its entries.
+        self.observe: Callable[[str, float, int], None] = lambda _result, _seconds, _entries: None
+        self._clock = clock
         self._generation = 0
 
     def refusal(self) -> LookupFailure | None:
@@ -101,6 +104,7 @@ class Guard:
         if time_left <= 0:
             raise DeadlinePassed("the deadline is over")
         generation = self._generation
+        started = self._clock()
         latch_probe, circuit_probe = self.latch.begin(), self.circuit.begin()
         failure: LookupFailure | None = None
         verdict: bool | None = None
@@ -119,6 +123,8 @@ class Guard:
             if generation == self._generation:
                 self.latch.end(latch_probe, failure, accepted=verdict is False and failure is None)
             self._proven = self._proven or (verdict is False and failure is None)
+            result = failure.slug if failure is not None else "ok" if verdict is False else "cancelled"
+            self.observe(result, self._clock() - started, len(asked))
             if failure is not None:
                 self._note(failure, len(asked))
         return answers
@@ -139,7 +145,8 @@ class Guard:
         return answers
 
     def _note(self, failure: LookupFailure, entries: int) -> None:
-        log.log(failure.log_level, "upstream request of %d failed: %s (%s)", entries, failure, failure.slug)
+        why = {"why": str(failure), "entries": entries}
+        log.log(failure.log_level, "upstream request failed: %s", failure.slug, extra={"fields": why})
         if isinstance(failure, Throttled):
             self.pause.hold(failure.retry_after or 1.0)
         if self.refusal() is not None:

@@ -43,7 +43,12 @@ class Isolation:
     @property
     def batch_limit(self) -> int:
         """How many ids one request may hold just now."""
-        return 1 if self._clock() < self._batching_off_until else self._batch_size
+        return self._batch_size if self.batching else 1
+
+    @property
+    def batching(self) -> bool:
+        """Whether ids travel together, as far as the platform goes."""
+        return self._clock() >= self._batching_off_until
 
     def goes_alone(self, id_: int) -> bool:
         """Whether the id spoiled a batch not long ago."""
@@ -164,7 +169,7 @@ class Isolation:
         return last
 
     def _stop_batching(self) -> None:
-        if self.batch_limit > 1:
+        if self.batching:
             log.error(
                 "the platform does not answer arrays whole: for %g s each id is asked alone (set UPSTREAM_BATCH_SIZE=1 "
                 "if this repeats)",

@@ -16,13 +16,18 @@ log = logging.getLogger(__name__)
 
 
 class RetryBudget:
-    """Keeps retries to a tenth of the traffic: a bucket that first attempts fill and retries empty."""
+    """Keeps retries to a tenth of the traffic: a bucket that first attempts fill and retries empty.
+
+    ``taken`` and ``refused`` count the retries that were asked for.
+    """
 
     CAPACITY = 10.0
     EARNED = 0.1
 
     def __init__(self) -> None:
         self._tokens = self.CAPACITY
+        self.taken = 0
+        self.refused = 0
 
     def earn(self) -> None:
         """A first attempt was made."""
@@ -31,8 +36,10 @@ class RetryBudget:
     def take(self) -> bool:
         """Whether a retry may be made; takes its price."""
         if self._tokens < 1:
+            self.refused += 1
             return False
         self._tokens -= 1
+        self.taken += 1
         return True
 
 

@@ -8,15 +8,38 @@ from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
 
 
+class Answers(dict[int, Answer]):
+    """The answers to one question.
+
+    ``joined``: the ids that somebody else had asked for already; ``refused``: those that were not asked for at all.
+    """
+
+    __slots__ = ("joined", "refused")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.joined: set[int] = set()
+        self.refused: set[int] = set()
+
+    def refuse(self, id_: int, why: LookupFailure) -> None:
+        """Answer without asking."""
+        self[id_] = why
+        self.refused.add(id_)
+
+
 class Caller:
-    """One caller's question: the ids that are still open, and where the answers gather."""
+    """One caller's question: the ids that are still open, and where the answers gather.
 
-    __slots__ = ("answers", "deadline", "done", "open")
+    ``span`` is the caller's place in a trace, where there is one.
+    """
 
-    def __init__(self, deadline: float, done: asyncio.Future[None]) -> None:
+    __slots__ = ("answers", "deadline", "done", "open", "span")
+
+    def __init__(self, deadline: float, done: asyncio.Future[None], span: object = None) -> None:
         self.deadline = deadline
         self.done = done
-        self.answers: dict[int, Answer] = {}
+        self.span = span
+        self.answers = Answers()
         self.open: set[int] = set()
 
     def take(self, id_: int, answer: Answer) -> None:

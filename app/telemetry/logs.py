@@ -1,17 +1,31 @@
-"""The log: one pipeline for the service, uvicorn and httpx; one line an event, JSON or text, free of secrets."""
+"""The log: one pipeline for the service, uvicorn and httpx; one line an event, JSON or text, free of secrets.
+
+A message is a constant sentence, so that it can be searched for; what varies stands in ``extra={"fields": {...}}``.
+"""
 
 import json
 import logging
 import sys
+import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 
 request_id_of_log: ContextVar[str | None] = ContextVar("request_id_of_log", default=None)
 """The id of the request that the current task works for."""
 
 REDACTED = "[redacted]"
+REPEAT_SECONDS = 10.0
+"""A fault is logged once in this time; its repetitions are counted."""
+MAX_FAULTS = 1000
+"""Different messages that are counted at a time."""
+
+
+def fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    """What varies in an event."""
+    fields: dict[str, Any] = getattr(record, "fields", {})
+    return fields
 
 
 class JsonFormatter(logging.Formatter):
@@ -28,9 +42,10 @@ class JsonFormatter(logging.Formatter):
         request_id = request_id_of_log.get()
         if request_id:
             entry["request_id"] = request_id
+        entry |= fields_of(record)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        return json.dumps(entry, ensure_ascii=False, default=str)
 
 
 class TextFormatter(logging.Formatter):
@@ -39,30 +54,85 @@ class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
+        """The line, with the fields after it."""
+        line = super().formatMessage(record)
+        fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        return f"{line}  {fields}" if fields else line
+
 
 class Redacting(logging.Formatter):
-    """Takes every secret out of the finished line, wherever it came from: message, arguments or traceback."""
+    """Takes every secret out of the finished line, wherever it came from: message, fields or traceback."""
 
-    def __init__(self, inner: logging.Formatter, secrets: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, inner: logging.Formatter, secrets: Callable[[], tuple[str, ...]]) -> None:
         super().__init__()
         self._inner = inner
         self._secrets = secrets
+        self._known: tuple[str, ...] = ()
+        self._spellings: list[str] = []
 
     def format(self, record: logging.LogRecord) -> str:
         """The inner formatter's line without secrets."""
         line = self._inner.format(record)
-        for secret in self._secrets():
-            # In JSON and in repr() a quote or backslash of a secret stands escaped.
-            for spelling in {secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1]}:
-                if spelling:
-                    line = line.replace(spelling, REDACTED)
+        secrets = self._secrets()
+        if secrets != self._known:
+            self._known, self._spellings = secrets, _spellings(secrets)
+        for spelling in self._spellings:
+            if spelling in line:
+                line = line.replace(spelling, REDACTED)
         return line
 
 
-def configure_logs(level: str, style: str, secrets: Callable[[], Iterable[str]], stream: TextIO = sys.stderr) -> None:
-    """Send every logger's records through one handler. ``secrets`` yields what no line may show."""
-    handler = logging.StreamHandler(stream)
+class Summary(logging.Filter):
+    """Lets a warning or error pass once in ten seconds, and tells afterwards how many more there were.
+
+    ``flush`` tells of faults that have stopped; something has to call it now and then.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__()
+        self._clock = clock
+        self._faults: dict[tuple[str, str], tuple[float, int, logging.LogRecord]] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the record is the first of its kind."""
+        if record.levelno < logging.WARNING or hasattr(record, "is_summary"):
+            return True
+        key = (record.name, record.getMessage())
+        since, more, first = self._faults.get(key, (0.0, 0, record))
+        if key in self._faults and self._clock() - since < REPEAT_SECONDS:
+            self._faults[key] = (since, more + 1, first)
+            return False
+        self._tell(key)
+        if len(self._faults) < MAX_FAULTS:
+            self._faults[key] = (self._clock(), 0, record)
+        return True
+
+    def flush(self) -> None:
+        """Tell of the faults whose time is over."""
+        for key, (since, _, _) in list(self._faults.items()):
+            if self._clock() - since >= REPEAT_SECONDS:
+                self._tell(key)
+
+    def _tell(self, key: tuple[str, str]) -> None:
+        _, more, first = self._faults.pop(key, (0.0, 0, None))
+        if more and first is not None:
+            message = f"{key[1]} ({more} more in {REPEAT_SECONDS:g} s)"
+            extra = {"is_summary": True, "fields": {"repeated": more}}
+            logging.getLogger(first.name).log(first.levelno, "%s", message, extra=extra)
+
+
+def configure_logs(
+    level: str, style: str, secrets: Callable[[], tuple[str, ...]], stream: TextIO | None = None
+) -> Summary:
+    """Send every logger's records through one handler.
+
+    ``secrets`` yields what no line may show. Returns the filter that has to be flushed now and then.
+    """
+    handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(Redacting(JsonFormatter() if style == "json" else TextFormatter(), secrets))
+    summary = Summary()
+    handler.addFilter(summary)
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()
@@ -70,3 +140,16 @@ def configure_logs(level: str, style: str, secrets: Callable[[], Iterable[str]],
     # Their information lines tell nothing that ours do not, for each request.
     for name in ("httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    return summary
+
+
+def _spellings(secrets: Iterable[str]) -> list[str]:
+    """Each secret as it is, and as JSON or repr() would escape it."""
+    spellings = {
+        spelling
+        for secret in secrets
+        if secret
+        for spelling in (secret, json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+    }
+    # The longest first, or a part of one would hide the rest of it.
+    return sorted(spellings, key=len, reverse=True)

@@ -5,6 +5,7 @@ import logging
 import ssl
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -25,6 +26,7 @@ from app.lookup.failures import (
 )
 from app.lookup.platform import Answer
 from app.lookup.states import STATES, MessageRecord
+from app.telemetry.tracing import client_span
 from app.upstream.credentials import Credentials
 from app.upstream.errors import clean_message
 from app.upstream.wire import decode, encode
@@ -73,6 +75,7 @@ def failure_of(error: Exception) -> LookupFailure | None:
 class UpstreamClient:
     """Asks ``state.php``. One for the life of the service; the connections of its pool are kept alive.
 
+    ``undocumented_states`` and ``unreadable`` (by field) count what the documentation did not promise.
     ``credentials`` is asked for anew before each request. ``transport`` takes the place of the network in tests
     and for the sandbox.
     """
@@ -93,6 +96,8 @@ class UpstreamClient:
         self._zone = zone
         self._attempt_timeout = attempt_timeout
         self._logged_words: set[str] = set()
+        self.undocumented_states = 0
+        self.unreadable: Counter[str] = Counter()
         self._http = httpx.AsyncClient(
             transport=transport,
             headers=_HEADERS,
@@ -117,8 +122,9 @@ class UpstreamClient:
         credentials = self._credentials()
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
-            async with asyncio.timeout(self._attempt_timeout):
-                status, body = await self._post(encode(asked, credentials.fields))
+            with client_span(len(asked)) as headers:
+                async with asyncio.timeout(self._attempt_timeout):
+                    status, body = await self._post(encode(asked, credentials.fields), headers)
         except LookupFailure:
             raise
         except Exception as error:
@@ -129,12 +135,13 @@ class UpstreamClient:
             raise failure from error
         reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
         if reply.unreadable:
+            self.unreadable.update(reply.unreadable)
             log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(reply.unreadable))))
         self._note_new_words(reply.answers)
         return reply.answers
 
-    async def _post(self, content: bytes) -> tuple[int, bytes]:
-        async with self._http.stream("POST", self._url, content=content) as response:
+    async def _post(self, content: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        async with self._http.stream("POST", self._url, content=content, headers=headers) as response:
             status = response.status_code
             if status == 429:
                 raise Throttled("the platform throttles", retry_after=_retry_after(response.headers))
@@ -147,6 +154,7 @@ class UpstreamClient:
     def _note_new_words(self, answers: Mapping[int, Answer]) -> None:
         for answer in answers.values():
             if isinstance(answer, MessageRecord) and answer.state not in STATES:
+                self.undocumented_states += 1
                 if answer.state in self._logged_words or len(self._logged_words) >= MAX_KNOWN_WORDS:
                     continue
                 self._logged_words.add(answer.state)

@@ -55,7 +55,7 @@ async def running(variables: Mapping[str, str], folder: Path) -> AsyncIterator[R
         sys.executable,
         *("-m", "app"),
         cwd=folder,
-        env={**plain, "PYTHONPATH": str(ROOT), "PORT": str(port), **variables},
+        env={**plain, "PYTHONPATH": str(ROOT), "PORT": str(port), "METRICS_PORT": "0", **variables},
         stderr=asyncio.subprocess.PIPE,
     )
     service = Running(process, f"http://127.0.0.1:{port}")

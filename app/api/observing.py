@@ -1,0 +1,64 @@
+"""One metric and one log line for each request."""
+
+import logging
+from time import perf_counter
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.telemetry.metrics import Metrics
+from app.telemetry.tracing import trace_id_of
+
+UNMATCHED = "unmatched"
+"""The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
+
+log = logging.getLogger("app.access")
+
+
+class Observer:
+    """Counts, times and logs what is inside."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = perf_counter()
+        status = 0
+
+        async def watch(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watch)
+        finally:
+            self._tell(scope, status, perf_counter() - started)
+
+    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", UNMATCHED)
+        method: str = scope["method"]
+        self._metrics.http_request(route, method, status, seconds)
+        if not log.isEnabledFor(logging.INFO):
+            return
+        state = scope["state"]
+        client = scope.get("client")
+        fields = {
+            "caller": state.get("caller") or (client[0] if client else None),
+            "route": route,
+            "method": method,
+            "status": status,
+            "duration_ms": round(seconds * 1000, 2),
+        }
+        traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+        if traceparent and (trace_id := trace_id_of(traceparent)):
+            fields["trace_id"] = trace_id
+        for name in ("source", "entries", "problem"):
+            if name in state:
+                fields[name] = state[name]
+        log.info("request", extra={"fields": fields})

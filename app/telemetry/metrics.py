@@ -1,0 +1,92 @@
+"""Metrics in Prometheus' format. Names, meaning and first steps: ``docs/metrics.md``.
+
+What happens often is observed here; what is only a state or a count somewhere (a queue's length, a circuit) is read
+by a collector when somebody scrapes, and costs nothing until then.
+"""
+
+import platform
+import threading
+from collections.abc import Callable, Iterable
+from wsgiref.simple_server import WSGIServer
+
+from prometheus_client import CollectorRegistry, Histogram, Info, disable_created_metrics, start_http_server
+from prometheus_client.metrics_core import Metric
+from prometheus_client.registry import Collector
+
+from app import __version__
+
+PREFIX = "message_state"
+
+KNOWN_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
+"""A caller may invent methods; the label may not grow with them."""
+
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+_ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+_DELAYS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
+
+
+class Metrics:
+    """The metrics of one service, in a registry of their own."""
+
+    def __init__(self) -> None:
+        # A process-wide switch of the library: one more series for each, that nobody asks for.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
+        self.registry = CollectorRegistry()
+        self._http = Histogram(
+            f"{PREFIX}_http_request_duration_seconds",
+            "Time from a request's arrival to the end of its response, by route template, method and status.",
+            ["route", "method", "status"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._upstream = Histogram(
+            f"{PREFIX}_upstream_request_duration_seconds",
+            "Time of one upstream request, by result: ok, or the slug of the problem.",
+            ["result"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._entries = Histogram(
+            f"{PREFIX}_upstream_request_entries",
+            "Entries in one upstream request.",
+            buckets=_ENTRIES,
+            registry=self.registry,
+        )
+        self._loop_delay = Histogram(
+            f"{PREFIX}_event_loop_delay_seconds",
+            "How much later than asked the event loop woke a sleeper; one sample every half second.",
+            buckets=_DELAYS,
+            registry=self.registry,
+        )
+        Info(f"{PREFIX}_build", "Version of the service and of Python.", registry=self.registry).info(
+            {"version": __version__, "python": platform.python_version()}
+        )
+
+    def http_request(self, route: str, method: str, status: int, seconds: float) -> None:
+        """A request was answered. ``route`` is a template, never a path."""
+        known = method if method in KNOWN_METHODS else "other"
+        self._http.labels(route, known, str(status)).observe(seconds)
+
+    def upstream_request(self, result: str, seconds: float, entries: int) -> None:
+        """An upstream request ended."""
+        self._upstream.labels(result).observe(seconds)
+        self._entries.observe(entries)
+
+    def loop_delay(self, seconds: float) -> None:
+        """The event loop woke a sleeper late."""
+        self._loop_delay.observe(seconds)
+
+    def read_at_scrape(self, read: Callable[[], Iterable[Metric]]) -> None:
+        """Add metrics that are read from elsewhere at each scrape."""
+
+        class Reader(Collector):
+            def collect(self) -> Iterable[Metric]:
+                return read()
+
+        self.registry.register(Reader())
+
+
+def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:
+    """Serve the registry in a thread of its own, away from the public port. Raises OSError when it cannot listen."""
+    server, thread = start_http_server(port, addr=host, registry=registry)
+    return server, thread

@@ -1,0 +1,70 @@
+"""Traces: FastAPI makes the server spans, this module the client span of each upstream request.
+
+Nothing happens, and nothing is loaded beyond the API that FastAPI brings, unless a tracer provider is configured;
+FastAPI configures one from the standard ``OTEL_…`` variables where the extra ``tracing`` is installed.
+"""
+
+import importlib.util
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from opentelemetry import propagate, trace
+
+ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+serving: ContextVar[Sequence[object]] = ContextVar("serving", default=())
+"""The callers' spans that the current flight works for."""
+
+_TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+
+
+def wanted() -> bool:
+    """Whether the environment asks for traces."""
+    off = os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true" or os.environ.get("OTEL_TRACES_EXPORTER") == "none"
+    return not off and any(os.environ.get(name) for name in ENDPOINT_VARIABLES)
+
+
+def available() -> bool:
+    """Whether what the traces need is installed."""
+    try:
+        return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
+    except ModuleNotFoundError:  # one of the packages above it
+        return False
+
+
+def current_span() -> object:
+    """The place in a trace of whoever asks; None outside a trace that is recorded."""
+    span = trace.get_current_span()
+    return span.get_span_context() if span.is_recording() else None
+
+
+def trace_id_of(traceparent: bytes) -> str | None:
+    """The trace id of a ``traceparent`` header (W3C Trace Context); None where it is malformed."""
+    match = _TRACEPARENT.fullmatch(traceparent)
+    return match[1].decode() if match and match[1] != b"0" * 32 else None
+
+
+@contextmanager
+def client_span(entries: int) -> Iterator[dict[str, str]]:
+    """A span around one upstream request, linked to the requests that it serves; yields the headers to send.
+
+    The span is a trace of its own: one upstream request serves many callers, and belongs to none of them.
+    """
+    links = [trace.Link(span) for span in serving.get() if isinstance(span, trace.SpanContext)]
+    if not links:
+        yield {}
+        return
+    tracer = trace.get_tracer("message-state-proxy")
+    with tracer.start_as_current_span(
+        "POST state.php",
+        context=trace.set_span_in_context(trace.INVALID_SPAN),
+        kind=trace.SpanKind.CLIENT,
+        links=links,
+        attributes={"http.request.method": "POST", "message_state.entries": entries},
+    ):
+        headers: dict[str, str] = {}
+        propagate.inject(headers)
+        yield headers
