@@ -50,19 +50,29 @@ TRANSPORT_FAILURES: list[tuple[type[Exception], type[LookupFailure], str]] = [
     (httpx.TimeoutException, TimedOut, "the platform did not answer in time"),
     (httpx.DecodingError, InvalidReply, "the platform's reply cannot be decompressed"),
     (httpx.TooManyRedirects, UnexpectedStatus, "the platform redirects"),
-    (httpx.RequestError, Unreachable, "the connection to the platform failed"),
+    (httpx.HTTPStatusError, UnexpectedStatus, "the platform answered with an error"),
+    (httpx.HTTPError, Unreachable, "the connection to the platform failed"),
     (httpx.InvalidURL, Unreachable, "the platform's URL cannot be used"),
     (httpx.StreamError, Unreachable, "the platform's reply could not be read"),
-    (httpx.HTTPStatusError, UnexpectedStatus, "the platform answered with an error"),
     (httpx.CookieConflict, UnexpectedStatus, "the platform's cookies conflict"),
 ]
+
+# Not the peer's TLS but the connection below it: waiting for bytes, which hangs as context on every error that comes
+# meanwhile, or the connection's end.
+_BELOW_TLS = (
+    ssl.SSLWantReadError,
+    ssl.SSLWantWriteError,
+    ssl.SSLEOFError,
+    ssl.SSLZeroReturnError,
+    ssl.SSLSyscallError,
+)
 
 log = logging.getLogger(__name__)
 
 
 def failure_of(error: Exception) -> LookupFailure | None:
     """The failure that an exception of the transport means; None for one that is not the transport's."""
-    if any(isinstance(cause, ssl.SSLError) for cause in _causes(error)):
+    if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, _BELOW_TLS) for cause in _causes(error)):
         return TlsFailure("the TLS handshake with the platform failed")
     if isinstance(error, TimeoutError):
         return TimedOut("the platform did not answer in time")
