@@ -60,7 +60,7 @@ def test_a_price_keeps_its_digits_with_a_dot_and_without_exponent(value: object,
 
 @pytest.mark.parametrize(
     "value",
-    ["free", "NaN", "-Infinity", "1.2.3", "1,000.50", "10.6 RUB", ".", "e5", "1e999", "9" * 31, "٣", True, [], {}],
+    ["free", "NaN", "-Infinity", "1.2.3", "1,000.50", "10.6 RUB", ".", "e5", "1e999", "9" * 61, "٣", True, [], {}],
 )
 def test_a_price_that_is_no_number_is_an_error(value: object) -> None:
     with pytest.raises(ValueError):
