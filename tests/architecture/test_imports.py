@@ -1,0 +1,71 @@
+"""The rooms of the house: who may import whom, and how long a module may be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+MODULES = sorted((ROOT / "app").rglob("*.py"))
+NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
+
+# Room: what its modules must not import. Wiring happens in main and __main__ alone.
+FORBIDDEN: dict[str, set[str]] = {
+    "api": {"app.upstream", "app.main", "app.settings", "httpx"},
+    "lookup": {"app.api", "app.upstream", "app.main", "app.settings", "fastapi", "starlette", "uvicorn", "httpx"},
+    "upstream": {"app.api", "app.main", "app.settings", "fastapi", "starlette"},
+    "telemetry": {"app", "fastapi", "starlette", "httpx"},
+}
+FRAMEWORKS = {"fastapi", "starlette"}
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """The dotted names that a module imports, wherever in it, each member of a ``from`` import included."""
+    package = ".".join(path.relative_to(ROOT).parent.parts)
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
+            yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def belongs(name: str, to: str) -> bool:
+    """Whether an imported name is this package or lies in it."""
+    return name == to or name.startswith(f"{to}.")
+
+
+def test_there_is_something_to_check() -> None:
+    assert {"app/main.py", "app/lookup/engine.py", "app/upstream/client.py", "app/api/messages.py"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
+    room = path.relative_to(ROOT / "app").parts[0]
+    found = {name for name in imports_of(path) for bad in FORBIDDEN.get(room, ()) if belongs(name, bad)}
+    own = {name for name in found if room == "telemetry" and belongs(name, "app.telemetry")}
+    assert found - own == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_main(path: Path) -> None:
+    room = path.relative_to(ROOT / "app").parts[0].removesuffix(".py")
+    imported = set(imports_of(path))
+    if any(belongs(name, "httpx") for name in imported):
+        assert room in {"upstream", "main"}
+    if any(belongs(name, framework) for name in imported for framework in FRAMEWORKS):
+        assert room in {"api", "main", "__main__"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_a_module_is_short_enough_to_be_read_at_once(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_a_module_says_why_it_exists(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))

@@ -1,0 +1,248 @@
+"""The settings: where they come from, and every mistake as one readable line."""
+
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings, SettingsError, load_settings
+from tests.conftest import ROOT
+
+SECRET = "s3cret-4711"
+
+pytestmark = pytest.mark.usefixtures("empty_folder")
+
+
+def lines_of_a_bad_start() -> list[str]:
+    """The lines that the current environment leads to."""
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert str(caught.value) == "\n".join(caught.value.lines)
+    return caught.value.lines
+
+
+def test_a_token_is_all_that_a_start_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
+    settings, warnings = load_settings()
+    assert settings.upstream_token is not None
+    assert settings.upstream_token.get_secret_value() == SECRET
+    assert (settings.host, settings.port, settings.upstream_timezone) == ("127.0.0.1", 8000, "Europe/Moscow")
+    assert (settings.upstream_batch_size, settings.upstream_max_in_flight) == (100, 4)
+    limits = (settings.upstream_connect_timeout, settings.upstream_attempt_timeout, settings.request_deadline)
+    assert limits == (1, 2, 5)
+    assert (settings.log_level, settings.log_format) == ("info", "json")
+    assert settings.upstream_url == "http://lk.mysmpp.ru/json/state.php"
+    assert warnings == ["UPSTREAM_URL: plain http sends the account's credentials readable by anyone on the way"]
+
+
+def test_the_sandbox_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    settings, warnings = load_settings()
+    assert settings.sandboxed
+    assert warnings == []
+
+
+def test_nothing_configured_is_one_line_that_names_both_ways() -> None:
+    assert lines_of_a_bad_start() == [
+        "UPSTREAM_PASSWORD: and UPSTREAM_LOGIN, or else UPSTREAM_TOKEN, are missing; allowed: one of the two ways; "
+        "UPSTREAM_URL=sandbox: needs neither"
+    ]
+
+
+MISTAKES: dict[str, tuple[dict[str, str], str]] = {
+    "a login without password": ({"UPSTREAM_TOKEN": "", "UPSTREAM_LOGIN": SECRET}, "UPSTREAM_PASSWORD: is missing"),
+    "a password without login": (
+        {"UPSTREAM_TOKEN": "", "UPSTREAM_PASSWORD": SECRET},
+        "UPSTREAM_PASSWORD: is set without",
+    ),
+    "an unknown zone": ({"UPSTREAM_TIMEZONE": "Mars/Olympus"}, "UPSTREAM_TIMEZONE: is not a known time zone"),
+    "a zone outside of the zones": ({"UPSTREAM_TIMEZONE": "../../etc/passwd"}, "UPSTREAM_TIMEZONE: is not"),
+    "a folder of zones": ({"UPSTREAM_TIMEZONE": "Europe"}, "UPSTREAM_TIMEZONE: is not"),
+    "ftp": ({"UPSTREAM_URL": "ftp://host/x"}, "UPSTREAM_URL: is not a URL of the platform"),
+    "no scheme": ({"UPSTREAM_URL": "lk.mysmpp.ru/json/state.php"}, "UPSTREAM_URL: is not"),
+    "no host": ({"UPSTREAM_URL": "http:///json"}, "UPSTREAM_URL: is not"),
+    "another sandbox": ({"UPSTREAM_URL": "sandbox:x"}, "UPSTREAM_URL: is not"),
+    "a user in the URL": ({"UPSTREAM_URL": f"http://me:{SECRET}@host/x"}, "UPSTREAM_URL: is not"),
+    "a fragment in the URL": ({"UPSTREAM_URL": "http://host/x#y"}, "UPSTREAM_URL: is not"),
+    "a blank in the URL": ({"UPSTREAM_URL": "http://host/a b"}, "UPSTREAM_URL: is not"),
+    "a port that is none": ({"UPSTREAM_URL": "http://host:99999/"}, "UPSTREAM_URL: is not"),
+    "port zero in the URL": ({"UPSTREAM_URL": "http://host:0/"}, "UPSTREAM_URL: is not"),
+    "half an IPv6 address": ({"UPSTREAM_URL": "http://[::1/"}, "UPSTREAM_URL: is not"),
+    "port zero": ({"PORT": "0"}, "PORT: is out of range; allowed: 1 to 65535"),
+    "a port too high": ({"PORT": "65536"}, "PORT: is out of range; allowed: 1 to 65535"),
+    "a port in words": ({"PORT": SECRET}, "PORT: is not a whole number; allowed: 1 to 65535"),
+    "half a port": ({"PORT": "80.5"}, "PORT: is not a whole number"),
+    "no batch": ({"UPSTREAM_BATCH_SIZE": "0"}, "UPSTREAM_BATCH_SIZE: is out of range; allowed: 1 to 1000"),
+    "a batch too large": ({"UPSTREAM_BATCH_SIZE": "1001"}, "UPSTREAM_BATCH_SIZE: is out of range"),
+    "nothing in flight": ({"UPSTREAM_MAX_IN_FLIGHT": "0"}, "UPSTREAM_MAX_IN_FLIGHT: is out of range"),
+    "no time to connect": ({"UPSTREAM_CONNECT_TIMEOUT": "0"}, "UPSTREAM_CONNECT_TIMEOUT: is out of range"),
+    "a negative time": ({"REQUEST_DEADLINE": "-1"}, "REQUEST_DEADLINE: is out of range; allowed: 0.001 to 300"),
+    "NaN seconds": ({"REQUEST_DEADLINE": "nan"}, "REQUEST_DEADLINE: is "),
+    "endless seconds": ({"REQUEST_DEADLINE": "inf"}, "REQUEST_DEADLINE: is "),
+    "a time in words": ({"REQUEST_DEADLINE": "5s"}, "REQUEST_DEADLINE: is not a number"),
+    "an attempt shorter than its connecting": (
+        {"UPSTREAM_CONNECT_TIMEOUT": "3"},
+        "UPSTREAM_ATTEMPT_TIMEOUT: is below UPSTREAM_CONNECT_TIMEOUT; allowed: at least the 3 of",
+    ),
+    "a deadline shorter than an attempt": (
+        {"REQUEST_DEADLINE": "1.5"},
+        "REQUEST_DEADLINE: is below UPSTREAM_ATTEMPT_TIMEOUT; allowed: at least the 2 of",
+    ),
+    "a level that is none": (
+        {"LOG_LEVEL": SECRET},
+        "LOG_LEVEL: is not one of the possible values; allowed: debug, info, warning, error",
+    ),
+    "a format that is none": (
+        {"LOG_FORMAT": "xml"},
+        "LOG_FORMAT: is not one of the possible values; allowed: json, text",
+    ),
+}
+
+
+@pytest.mark.parametrize(("variables", "start"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_one_line_with_name_complaint_and_what_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], start: str
+) -> None:
+    for name, value in ({"UPSTREAM_TOKEN": SECRET} | variables).items():
+        monkeypatch.setenv(name, value)
+    (line,) = lines_of_a_bad_start()
+    assert line.startswith(start)
+    assert "; allowed: " in line
+    assert SECRET not in line
+
+
+def test_all_mistakes_of_one_start_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = {"PORT": SECRET, "UPSTREAM_URL": f"ftp://{SECRET}", "UPSTREAM_TIMEZONE": SECRET, "LOG_FORMAT": SECRET,
+           "UPSTREAM_LOGIN": SECRET, "UPSTREAM_CONNECT_TIMEOUT": "4", "REQUEST_DEADLINE": SECRET}  # fmt: skip
+    for name, value in bad.items():
+        monkeypatch.setenv(name, value)
+    lines = lines_of_a_bad_start()
+    assert [line.partition(":")[0] for line in lines] == [
+        "PORT", "UPSTREAM_URL", "UPSTREAM_PASSWORD", "UPSTREAM_TIMEZONE", "UPSTREAM_ATTEMPT_TIMEOUT",
+        "REQUEST_DEADLINE", "LOG_FORMAT",
+    ]  # fmt: skip
+    assert SECRET not in "".join(lines)
+
+
+def test_a_token_and_a_login_is_allowed_with_a_warning_and_the_token_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UPSTREAM_TOKEN", "UPSTREAM_LOGIN", "UPSTREAM_PASSWORD"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("UPSTREAM_URL", "https://my3.webcom.mobi/json/state.php")
+    assert load_settings()[1] == ["UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used"]
+    monkeypatch.delenv("UPSTREAM_PASSWORD")
+    assert len(load_settings()[1]) == 1
+
+
+def test_a_deadline_without_room_for_a_retry_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    monkeypatch.setenv("REQUEST_DEADLINE", "4.25")
+    assert load_settings()[1] == []
+    monkeypatch.setenv("REQUEST_DEADLINE", "4.2")
+    (warning,) = load_settings()[1]
+    assert warning.startswith("REQUEST_DEADLINE: has no room for a retry")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]"])
+def test_plain_http_to_this_machine_is_not_warned_about(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
+    monkeypatch.setenv("UPSTREAM_URL", f"http://{host}:9100/json/state.php")
+    assert load_settings()[1] == []
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_empty_means_unset(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    for name in ("PORT", "HOST", "UPSTREAM_LOGIN", "UPSTREAM_TOKEN", "LOG_LEVEL", "UPSTREAM_TIMEZONE"):
+        monkeypatch.setenv(name, blank)
+    settings, _ = load_settings()
+    assert (settings.port, settings.host, settings.log_level) == (8000, "127.0.0.1", "info")
+    assert (settings.upstream_login, settings.upstream_token) == (None, None)
+
+
+def test_a_line_end_pasted_with_a_value_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_TOKEN", f" {SECRET}\n")
+    monkeypatch.setenv("LOG_LEVEL", " WARNING ")
+    settings, _ = load_settings()
+    assert settings.upstream_token is not None
+    assert settings.upstream_token.get_secret_value() == SECRET
+    assert settings.log_level == "warning"
+
+
+def test_the_environment_comes_before_dotenv_and_dotenv_before_secret_files(
+    monkeypatch: pytest.MonkeyPatch, empty_folder: Path
+) -> None:
+    for name in ("UPSTREAM_TOKEN", "UPSTREAM_LOGIN", "UPSTREAM_PASSWORD"):
+        (empty_folder / "secrets" / name).write_text("from the file\n")
+    (empty_folder / ".env").write_text("UPSTREAM_TOKEN=from dotenv\nUPSTREAM_LOGIN=from dotenv\n")
+    monkeypatch.setenv("UPSTREAM_TOKEN", "from the environment")
+    settings, _ = load_settings()
+    chosen = [settings.upstream_token, settings.upstream_login, settings.upstream_password]
+    assert [each.get_secret_value() for each in chosen if each] == [
+        "from the environment",
+        "from dotenv",
+        "from the file",
+    ]
+
+
+def test_an_empty_variable_leaves_the_word_to_the_next_source(
+    monkeypatch: pytest.MonkeyPatch, empty_folder: Path
+) -> None:
+    (empty_folder / ".env").write_text("UPSTREAM_TOKEN=\n")
+    (empty_folder / "secrets" / "upstream_token").write_text(SECRET)
+    monkeypatch.setenv("UPSTREAM_TOKEN", "")
+    settings, _ = load_settings()
+    assert settings.upstream_token is not None
+    assert settings.upstream_token.get_secret_value() == SECRET
+
+
+def test_the_folder_of_secrets_may_be_named_in_dotenv(monkeypatch: pytest.MonkeyPatch, empty_folder: Path) -> None:
+    monkeypatch.delenv("SECRETS_DIR")
+    (empty_folder / "elsewhere").mkdir()
+    (empty_folder / "elsewhere" / "UPSTREAM_TOKEN").write_text(SECRET)
+    (empty_folder / ".env").write_text("SECRETS_DIR=elsewhere\n")
+    assert load_settings()[0].upstream_token is not None
+
+
+def test_a_source_that_cannot_be_read_is_a_line_without_its_content(empty_folder: Path) -> None:
+    (empty_folder / "secrets" / "UPSTREAM_TOKEN").write_bytes(b"\xff" + SECRET.encode())
+    assert lines_of_a_bad_start() == [".env or SECRETS_DIR: cannot be read (UnicodeDecodeError)"]
+
+
+def test_an_unknown_upstream_name_is_warned_about_with_the_nearest_right_one(
+    monkeypatch: pytest.MonkeyPatch, empty_folder: Path
+) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    monkeypatch.setenv("UPSTREAM_TOKN", SECRET)
+    (empty_folder / ".env").write_text(f"UPSTREAM_PASWORD={SECRET}\nOTHER=1\n")
+    (empty_folder / "secrets" / "upstream_logn").write_text(SECRET)
+    assert load_settings()[1] == [
+        "UPSTREAM_LOGN: is not a setting and has no effect; did you mean UPSTREAM_LOGIN?",
+        "UPSTREAM_PASWORD: is not a setting and has no effect; did you mean UPSTREAM_PASSWORD?",
+        "UPSTREAM_TOKN: is not a setting and has no effect; did you mean UPSTREAM_TOKEN?",
+    ]
+
+
+def test_no_secret_is_in_a_representation(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("UPSTREAM_TOKEN", "UPSTREAM_LOGIN", "UPSTREAM_PASSWORD"):
+        monkeypatch.setenv(name, SECRET)
+    settings, _ = load_settings()
+    assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
+
+
+def test_settings_for_the_sandbox_read_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "1234")
+    monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
+    settings = Settings.for_sandbox()
+    assert (settings.port, settings.upstream_token, settings.sandboxed) == (8000, None, True)
+
+
+def test_the_example_names_every_setting_with_a_comment_and_loads(empty_folder: Path) -> None:
+    example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    (empty_folder / ".env").write_text(example + "\nUPSTREAM_TOKEN=anything\n", encoding="utf-8")
+    named = {line.lstrip("# ").partition("=")[0] for line in example.splitlines() if "=" in line}
+    assert {name.upper() for name in Settings.model_fields} <= named
+    _, warnings = load_settings()
+    assert not [line for line in warnings if "is not a setting" in line]
+
+
+def test_every_setting_says_why_it_exists() -> None:
+    assert [name for name, field in Settings.model_fields.items() if not field.description] == []
