@@ -77,8 +77,12 @@ class Guard:
     async def ask(
         self, asked: Mapping[int, bool], time_left: Callable[[], float], *, retry: bool = True
     ) -> dict[int, Answer]:
-        """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure."""
-        self.budget.earn()
+        """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure.
+
+        ``retry=False``: an extra question about a reply, which neither earns nor spends the retry budget.
+        """
+        if retry:
+            self.budget.earn()
         probe = self.circuit.state != "closed" or self.latch.reason is not None
         generation = self._generation
         try:
