@@ -111,6 +111,7 @@ class Isolation:
             self._culprits = {id_: until for id_, until in self._culprits.items() if until > now}
         for id_ in ids:
             self._culprits[id_] = now + CULPRIT_SECONDS
+            self._known.pop(id_, None)
 
     # --- missing is not unknown ---
 
