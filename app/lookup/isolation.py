@@ -72,8 +72,8 @@ class Isolation:
             if failure.splits and len(asked) > 1:
                 missing = await self._split(asked, failure, time_left, settle)
             else:
-                if failure.splits and next(iter(asked)) in self._culprits:
-                    self._blame(asked)
+                if failure.splits:
+                    self._refused_alone(next(iter(asked)))
                 return _settle_all(asked, failure, settle)
         else:
             missing = self._accept(asked, answers, settle)
@@ -112,6 +112,12 @@ class Isolation:
         for id_ in ids:
             self._culprits[id_] = now + CULPRIT_SECONDS
             self._known.pop(id_, None)
+
+    def _refused_alone(self, id_: int) -> None:
+        # It cannot vouch for others any more, but only who spoiled a batch is a culprit.
+        self._known.pop(id_, None)
+        if id_ in self._culprits:
+            self._blame([id_])
 
     # --- missing is not unknown ---
 
