@@ -32,19 +32,34 @@ async def test_a_recently_answered_id_is_the_control_where_the_reply_answers_nob
 
 
 @on_virtual_time
-async def test_an_id_answered_long_ago_or_refused_since_is_no_control() -> None:
-    platform = PlatformInMemory(unknown={2, 4, 6, 8}, state="send")
+async def test_an_id_answered_long_ago_is_no_control() -> None:
+    platform = PlatformInMemory(unknown={2, 4})
+    engine = engine_before(platform)
+    await ask(engine, 1)
+    await asyncio.sleep(601)
+    assert kinds(await ask(engine, [2, 4])) == {"MessageNotFound"}
+    assert [request.ids for request in platform.requests] == [[1], [2, 4], [4]]
+
+
+@on_virtual_time
+async def test_an_id_refused_alone_is_no_control() -> None:
+    platform = PlatformInMemory(unknown={2, 4}, state="send")
+    engine = engine_before(platform)
+    await ask(engine, 1)
+    platform.poisons(1)
+    assert kinds(await ask(engine, 1, fresh=True)) == {"UnknownRefusal"}
+    assert kinds(await ask(engine, [2, 4])) == {"MessageNotFound"}
+
+
+@on_virtual_time
+async def test_a_culprit_is_no_control() -> None:
+    platform = PlatformInMemory(unknown={2}, state="send")
     engine = engine_before(platform)
     await ask(engine, 1)
     platform.poisons(1)
     assert kinds(await ask(engine, [1, 3], fresh=True)) == {"UnknownRefusal", "send"}
-    platform.requests.clear()
-    assert kinds(await ask(engine, [2, 4])) == {"MessageNotFound"}
-    assert [request.ids for request in platform.requests] == [[2, 4], [2, 4, 3]]
-    await asyncio.sleep(601)
-    platform.requests.clear()
-    assert kinds(await ask(engine, [6, 8])) == {"MessageNotFound"}
-    assert [request.ids for request in platform.requests] == [[6, 8], [8]]
+    platform.unknown = {2, 3}
+    assert kinds(await ask(engine, [2, 3], fresh=True)) == {"MessageNotFound"}
 
 
 @on_virtual_time
