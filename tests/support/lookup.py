@@ -146,3 +146,13 @@ async def assert_nothing_left(engine: Engine) -> None:
     assert engine.batcher._flying == {False: {}, True: {}}
     assert not engine.batcher._deadlines._callers
     assert loop().pending_timers() == []
+
+
+class Now:
+    """A clock that is set by hand."""
+
+    def __init__(self) -> None:
+        self.seconds = 1000.0
+
+    def __call__(self) -> float:
+        return self.seconds
