@@ -179,15 +179,17 @@ async def _read(response: httpx.Response) -> bytes:
     # wbits 47: zlib recognises gzip and zlib headers by itself.
     inflate = None if encoding in {"identity", ""} else zlib.decompressobj(47)
     body = bytearray()
+    received = 0
     async for chunk in response.aiter_raw(65536):
+        received += len(chunk)
         if inflate is None:
             body += chunk
-        else:
+        elif not inflate.eof:  # what follows a whole stream would pile up in the decompressor
             try:
                 body += inflate.decompress(chunk, MAX_REPLY_BYTES + 1 - len(body))
             except zlib.error:
                 raise InvalidReply("the platform's reply cannot be decompressed") from None
-        if len(body) > MAX_REPLY_BYTES:
+        if max(received, len(body)) > MAX_REPLY_BYTES:
             raise InvalidReply("the platform's reply is too large")
     if inflate is not None and not inflate.eof:
         raise InvalidReply("the platform's reply cannot be decompressed")
