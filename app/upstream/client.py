@@ -129,6 +129,14 @@ class UpstreamClient:
         Returns an answer for every id that the reply speaks of; an id that it leaves out is not in the result.
         Raises LookupFailure when the request as a whole failed.
         """
+        try:
+            return await self._ask(asked)
+        except LookupFailure as failure:
+            # It travels on as a value, and its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
+            failure.__context__ = None
+            raise failure.with_traceback(None) from None
+
+    async def _ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
         credentials = self._credentials()
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
