@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from app.api.catalogue import CATALOGUE, ProblemType
 from app.settings import SANDBOX_URL, Settings, allowed_values
 from app.upstream import sandbox
+from tools import faults as fault_table
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- Made by `make docs`. Change the code, not this file. -->\n"
@@ -93,8 +94,16 @@ def readme(current: str) -> str:
     return replace_block(current, "sandbox", table(("a number that", "answers"), sandbox.rules()))
 
 
+def faults(current: str = "") -> str:
+    """``docs/faults.md``: the fault suite."""
+    del current
+    tables = (f"## {heading}\n\n{table(fault_table.HEAD, rows)}" for heading, rows in fault_table.sections())
+    return "\n".join([MADE, fault_table.INTRODUCTION, *tables])
+
+
 GENERATED: dict[str, Callable[[str], str]] = {
     "docs/errors.md": errors,
+    "docs/faults.md": faults,
     "docs/configuration.md": configuration,
     ".env.example": env_example,
     "README.md": readme,
