@@ -105,12 +105,16 @@ def conduct(plan: tuple[tuple[Platform, tuple[Case, ...]], ...], checkout: Path)
                     start = Start(process.start_seconds, process.resident_mb())
                     results.starts.setdefault(candidate.name, []).append(start)
             for candidate, process in team.values():
-                run(Load((runs.fresh(),), *WARM_UP), candidate, process.host, folder)
+                _warm_up(candidate, process, runs, folder)
             for number in range(ROUNDS):
                 for case in cases:
                     _round(number, case, team, sandbox, results, runs, folder)
             results.titles |= {case.name: f"{case.title}; platform {platform.title}" for case in cases}
     return results
+
+
+def _warm_up(candidate: Candidate, process: Process, runs: Runs, folder: Path) -> None:
+    run(Load((runs.fresh(),), *WARM_UP), candidate, process.host, folder)
 
 
 def _round(
@@ -129,6 +133,9 @@ def _round(
             fill(ids, candidate, process.host)
         sample = measure(case.load(runs), candidate, process, sandbox, folder)
         results.samples.setdefault((case.name, name), []).append(sample)
+        if not sample.settled:
+            process.restart()
+            _warm_up(candidate, process, runs, folder)
         print(
             f"{number + 1}/{ROUNDS}  {case.name:<14}{name:<10}{sample.lookups_per_second:>9,.0f}/s  "
             f"p99 {sample.p99:>7,.1f} ms  {sample.cpu_per_lookup:>7.3f} ms CPU",
