@@ -13,8 +13,8 @@ from importlib.metadata import version
 from pathlib import Path
 
 from bench.candidates import CEILING, PLAIN, Candidate, Platform, service, started
-from bench.load import Load, fill, run
-from bench.measurements import measure
+from bench.load import Load, LoadFailure, fill, run
+from bench.measurements import SETTLE_SECONDS, Sample, measure
 from bench.processes import Process, cores
 from bench.requests import CHANGING, DOCUMENTED, FINAL, Ids, Runs
 from bench.summary import Results, Start
@@ -133,15 +133,29 @@ def _round(
             fill(ids, candidate, process.host)
         sample = measure(case.load(runs), candidate, process, sandbox, folder)
         results.samples.setdefault((case.name, name), []).append(sample)
-        if not sample.settled:
-            process.restart()
-            _warm_up(candidate, process, runs, folder)
         print(
             f"{number + 1}/{ROUNDS}  {case.name:<14}{name:<10}{sample.lookups_per_second:>9,.0f}/s  "
             f"p99 {sample.p99:>7,.1f} ms  {sample.cpu_per_lookup:>7.3f} ms CPU",
             file=sys.stderr,
             flush=True,
         )
+        wrong = _wrong_after(sample, candidate, process, runs)
+        if wrong:
+            results.notes.append(f"{case.name}, round {number + 1}: {name} {wrong}, and was started anew.")
+            print(results.notes[-1], file=sys.stderr)
+            process.restart()
+            _warm_up(candidate, process, runs, folder)
+
+
+def _wrong_after(sample: Sample, candidate: Candidate, process: Process, runs: Runs) -> str:
+    """What keeps the candidate from being measured again, in words; empty where nothing does."""
+    if not sample.settled:
+        return f"was still at work on its backlog after {SETTLE_SECONDS:g} s"
+    try:
+        fill(runs.fresh(count=1), candidate, process.host)
+    except (LoadFailure, OSError):
+        return "answered no more afterwards"
+    return ""
 
 
 def _machine(checkout: Path) -> dict[str, str]:
