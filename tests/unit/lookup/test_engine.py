@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.lookup.engine import Source
 from app.lookup.failures import MessageNotFound, ServerError
 from app.lookup.states import MessageRecord
 from tests.support.lookup import WHEN, PlatformInMemory, ask, engine_before, kinds
@@ -14,15 +15,19 @@ from tests.support.virtual_time import on_virtual_time
 async def test_a_cached_answer_tells_its_age_and_the_whole_lifetime_of_its_kind() -> None:
     engine = engine_before(PlatformInMemory(states={2: "read"}, unknown={3}))
     fresh = await engine.lookup([1, 2, 3], False)
-    assert [(each.age, each.lifetime, each.hit) for each in fresh.values()] == [
-        (0, 60, False),
-        (0, 86400, False),
-        (0, 2, False),
+    assert [(each.age, each.lifetime, each.source) for each in fresh.values()] == [
+        (0, 60, Source.UPSTREAM),
+        (0, 86400, Source.UPSTREAM),
+        (0, 2, Source.UPSTREAM),
     ]
     await asyncio.sleep(1.5)
     cached = await engine.lookup([1, 2, 3], False)
     assert [round(each.age, 1) for each in cached.values()] == pytest.approx([1.5, 1.5, 1.5], abs=0.2)
-    assert [(each.lifetime, each.hit) for each in cached.values()] == [(60, True), (86400, True), (2, True)]
+    assert [(each.lifetime, each.source) for each in cached.values()] == [
+        (60, Source.CACHE),
+        (86400, Source.CACHE),
+        (2, Source.CACHE),
+    ]
 
 
 @on_virtual_time
@@ -32,7 +37,7 @@ async def test_a_failure_is_not_kept_and_has_no_lifetime() -> None:
     found = await engine.lookup([1], False)
     assert kinds([found[1].answer]) == {"ServerError"}
     assert found[1].lifetime == 0
-    assert not found[1].hit
+    assert found[1].source is Source.UPSTREAM
     assert kinds(await ask(engine, 1)) == {"deliver"}
 
 
@@ -80,7 +85,7 @@ async def test_no_cache_asks_anew_for_what_may_change() -> None:
     platform.requests.clear()
     found = await engine.lookup([1, 2], False, fresh=True)
     assert platform.requests[0].ids == [1, 2]
-    assert not any(each.hit for each in found.values())
+    assert all(each.source is Source.UPSTREAM for each in found.values())
 
 
 @on_virtual_time
