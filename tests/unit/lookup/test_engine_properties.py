@@ -197,7 +197,9 @@ async def test_a_poisoned_id_harms_nobody_else(
     platform = PlatformInMemory(states=states)
     platform.poisons(poisoned)
     next_of(latencies, platform)
-    answered = await play(engine_before(platform, max_in_flight=slots, batch_size=batch_size), calls)
+    engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size)
+    answered = await play(engine, calls)
+    await assert_nothing_left(engine)
     assert_answered(answered, platform)
     for each in answered:
         for id_, found in each.found.items():
@@ -220,6 +222,7 @@ async def test_without_faults_an_id_is_sent_once_for_each_life_of_its_answer_and
     forever = Lifetimes(pending=3600, delivered=3600, final=3600, not_found=3600)
     engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size, lifetimes=forever)
     answered = await play(engine, calls)
+    await assert_nothing_left(engine)
     assert_answered(answered, platform)
     sent = [(id_, detail) for request in platform.requests for id_, detail in request.entries.items()]
     assert len(sent) == len(set(sent)), "the same question was sent twice"
@@ -254,6 +257,7 @@ async def test_without_faults_an_id_is_never_in_two_requests_at_once_but_for_its
 
     platform.ask = watched  # type: ignore[method-assign,assignment]  # the test listens at the platform's door
     answered = await play(engine, calls)
+    await assert_nothing_left(engine)
     assert_answered(answered, platform)
     # Fresh questions may be sent again, but never more entries than ids in calls.
     assert platform.entries_sent <= sum(len(set(call.ids)) for call in calls)
