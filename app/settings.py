@@ -13,14 +13,15 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app import settings_values
 from app.settings_files import SecretFiles
 
 SANDBOX_URL = "sandbox:"
-SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password")
+SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-def _number(default: float, low: float, high: float, why: str) -> Any:
+def _number(default: float | None, low: float, high: float, why: str) -> Any:
     return Field(default, ge=low, le=high, description=why, json_schema_extra={"allowed": f"{low} to {high}"})
 
 
@@ -68,6 +69,28 @@ class Settings(BaseSettings):
     delivered_ttl: float = _number(60, 0, 31_536_000, "How long a delivered state is good for that can still be read.")
     final_ttl: float = _number(86_400, 0, 31_536_000, "How long a final state is kept.")
     not_found_ttl: float = _number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
+
+    api_keys: SecretStr | None = Field(
+        None,
+        description="Callers' keys; unset = anyone who reaches the port may ask.",
+        json_schema_extra={
+            "allowed": "name:key,name:key; names of 1 to 64 characters A-Z a-z 0-9 . _ -; keys of at least 16 "
+            "printable ASCII characters without space and comma; no name or key twice"
+        },
+    )
+    rate_limit: float | None = _number(
+        None, 0.001, 1_000_000, "Ids a second and caller, twice as many at once; unset = no limit. Per process."
+    )
+    trusted_proxies: str | None = _text(
+        None,
+        "Networks of the proxies whose `X-Forwarded-For` is believed.",
+        "comma-separated networks like 10.0.0.0/8 or fd00::/8",
+    )
+    cors_origins: str | None = _text(
+        None,
+        "Origins whose pages may call from the browser.",
+        "comma-separated origins like https://shop.example or http://localhost:5173; no path, no *",
+    )
 
     shutdown_grace: float = _number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
 
@@ -131,6 +154,18 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("api_keys", "trusted_proxies", "cors_origins")
+    @classmethod
+    def _is_a_readable_list(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        read = {"api_keys": settings_values.api_keys, "trusted_proxies": settings_values.networks}
+        if value is not None:
+            try:
+                plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+                read.get(info.field_name or "", settings_values.origins)(plain)
+            except ValueError as error:
+                raise mistake(str(error)) from None
+        return value
+
     @field_validator("upstream_attempt_timeout")
     @classmethod
     def _is_not_below_the_connect_timeout(cls, value: float, info: ValidationInfo) -> float:
@@ -164,6 +199,14 @@ class Settings(BaseSettings):
         return ZoneInfo(self.upstream_timezone)
 
     @property
+    def proxies(self) -> tuple[settings_values.Network, ...]:
+        return settings_values.networks(self.trusted_proxies) if self.trusted_proxies else ()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return settings_values.origins(self.cors_origins) if self.cors_origins else ()
+
+    @property
     def sandboxed(self) -> bool:
         return self.upstream_url == SANDBOX_URL
 
@@ -182,6 +225,8 @@ class Settings(BaseSettings):
             lines.append("UPSTREAM_URL: plain http sends the account's credentials readable by anyone on the way")
         if self.upstream_token and (self.upstream_login or self.upstream_password):
             lines.append("UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used")
+        if self.api_keys is None:
+            lines.append("API_KEYS: is not set, so anyone who reaches the port may ask for any message")
         if 2 * self.upstream_attempt_timeout + 0.25 > self.request_deadline:
             lines.append(
                 "REQUEST_DEADLINE: has no room for a retry; 2 x UPSTREAM_ATTEMPT_TIMEOUT + 0.25 s would fit one"
