@@ -18,6 +18,7 @@ from app.api.middleware import BodyLimit, CrashGuard, RequestId
 from app.api.observing import Observer
 from app.api.operations import Lifecycle
 from app.api.problems import install_handlers
+from app.api.quotas import Quotas
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine
@@ -106,6 +107,7 @@ def create_app(
     )
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
+    app.state.quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
     for room in (messages, operations, docs):
         app.include_router(room.router)
     install_handlers(app)
