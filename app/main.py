@@ -13,6 +13,7 @@ from starlette.middleware import Middleware
 from app import __version__
 from app.api import docs, messages, operations
 from app.api.access import Access, Keys
+from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.middleware import BodyLimit, CrashGuard, RequestId
 from app.api.observing import Observer
@@ -100,6 +101,7 @@ def create_app(
         middleware=[
             Middleware(RequestId, lifecycle=lifecycle),
             Middleware(Observer, metrics=metrics),
+            *([Middleware(Cors, settings.origins)] if settings.origins else []),
             Middleware(CrashGuard),
             Middleware(Access, keys, settings.proxies),
             Middleware(BodyLimit),
