@@ -8,7 +8,8 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.secrets import Secrets
-from app.settings import SECRET_NAMES, Settings, allowed_values
+from app.settings import SECRET_NAMES, Settings
+from app.settings_fields import allowed_values
 from app.settings_files import read_dotenv, unknown_names
 from app.settings_values import api_keys
 
