@@ -40,8 +40,8 @@ Empty means unset. Space around a value, as a final line end in a file, is no pa
 
 A mistake stops the start with exit status 2 and one line for each mistake: the name, what is wrong, what is allowed,
 never the value. What is allowed but probably not meant is a warning in the log: plain http to another machine, a
-token beside a login, no `API_KEYS`, a deadline without room for a second attempt, and an `UPSTREAM_…` name that does not
-exist.
+token beside a login, no `API_KEYS`, a deadline without room for a second attempt, and an `UPSTREAM_…` name that does
+not exist.
 
 The service needs either `UPSTREAM_TOKEN`, or `UPSTREAM_LOGIN` and `UPSTREAM_PASSWORD`; with `UPSTREAM_URL=sandbox:` it
 needs neither. The times must not decrease in the order `UPSTREAM_CONNECT_TIMEOUT`, `UPSTREAM_ATTEMPT_TIMEOUT`,
