@@ -16,7 +16,7 @@ from app.settings_fields import mistake, not_below, number, text
 from app.settings_files import SecretFiles
 
 SANDBOX_URL = "sandbox:"
-SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys")
+SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys", "webhook_token")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -82,6 +82,9 @@ class Settings(BaseSettings):
         "Origins whose pages may call from the browser.",
         "comma-separated origins like https://shop.example or http://localhost:5173; no path, no *",
     )
+
+    webhook_token: settings_values.WebhookToken = None
+    max_waiters: int = number(10_000, 1, 1_000_000, "Callers that may wait or stream; more get `overloaded`.")
 
     shutdown_grace: float = number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.secrets import Secrets
+from app.secrets import Parts, Secrets
 from app.settings import SECRET_NAMES, Settings
 from app.settings_fields import allowed_values
 from app.settings_files import read_dotenv, unknown_names
-from app.settings_values import api_keys
+from app.settings_values import api_keys, webhook_token
 
 
 class SettingsError(Exception):
@@ -47,7 +47,10 @@ def secrets_of(settings: Settings, from_files: Iterable[str] = ()) -> Secrets:
     """The secrets among the settings; those named in ``from_files`` are read anew when their file changes."""
     values = {name: getattr(settings, name) for name in SECRET_NAMES}
     plain = {name: value.get_secret_value() if value else None for name, value in values.items()}
-    return Secrets(plain, Path(settings.secrets_dir), from_files, parts={"api_keys": api_keys})
+    return Secrets(plain, Path(settings.secrets_dir), from_files, parts=_PARTS)
+
+
+_PARTS: dict[str, Parts] = {"api_keys": api_keys, "webhook_token": lambda text: [webhook_token(text)]}
 
 
 _WRONG = {
