@@ -25,6 +25,7 @@ from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine
 from app.lookup.guard import Guard
 from app.lookup.resilience import Clock
+from app.lookup.watching import Watching
 from app.measures import engine_metrics
 from app.secrets import Secrets
 from app.settings import Settings
@@ -79,12 +80,15 @@ def create_app(
                 max_queued=settings.max_queued_ids,
             )
             stack.push_async_callback(engine.batcher.abort)
+            watching = Watching(engine, clock, lifetimes, max_waiters=settings.max_waiters)
+            stack.push_async_callback(watching.aclose)
             _rotate(secrets, engine.guard, keys)
             engine.guard.observe = metrics.upstream_request
             metrics.read_at_scrape(engine_metrics(engine, cache, client))
             for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
                 stack.push_async_callback(_cancelled, asyncio.create_task(background))
             app.state.engine = engine
+            app.state.watching = watching
             lifecycle.start()
             yield
             lifecycle.stop()

@@ -14,12 +14,15 @@ _VARY = "Origin, Authorization, X-API-Key"
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
-def state_response(request: Request, body: bytes, found: Found) -> Response:
-    """A state with its caching headers; 304 where the caller has this body already."""
+def state_response(request: Request, body: bytes, found: Found, *, keep: bool = True) -> Response:
+    """A state with its caching headers; 304 where the caller has this body already.
+
+    ``keep``: whether it may be stored. What was waited for may not: the next wait is another one.
+    """
     headers = {
         "ETag": etag(body),
         # max-age is the whole lifetime and Age what is gone of it (RFC 9111, section 4.2.3).
-        "Cache-Control": f"private, max-age={int(found.lifetime)}",
+        "Cache-Control": f"private, max-age={int(found.lifetime)}" if keep else "no-store",
         "Age": str(int(found.age)),
         "Cache-Status": "message-state; hit" if found.source is Source.CACHE else "message-state; fwd=miss",
         "Vary": _VARY,

@@ -1,17 +1,29 @@
 """One metric and one log line for each request."""
 
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.lookup.engine import Found, Source
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import trace_id_of
 
 UNMATCHED = "unmatched"
 """The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
 
+_DEARNESS = [Source.CACHE, Source.REFUSED, Source.JOINED, Source.UPSTREAM]
+
 log = logging.getLogger("app.access")
+
+
+def note_lookup(scope: Scope, found: Mapping[int, Found]) -> None:
+    """For the access log: the dearest source of any answer, and what it cost the platform."""
+    sources = Counter(each.source for each in found.values())
+    scope["state"]["source"] = max(sources, key=_DEARNESS.index).value
+    scope["state"]["entries"] = sources[Source.UPSTREAM]
 
 
 class Observer:
@@ -41,12 +53,12 @@ class Observer:
             self._tell(scope, status, perf_counter() - started)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", UNMATCHED)
+        state = scope["state"]
+        route = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
         self._metrics.http_request(route, method, status, seconds)
         if not log.isEnabledFor(logging.INFO):
             return
-        state = scope["state"]
         client = scope.get("client")
         fields = {
             "caller": state.get("caller") or (client[0] if client else None),
