@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app import __version__
-from app.api import docs, messages, operations
+from app.api import docs, events, messages, operations, webhooks
 from app.api.access import Access, Keys
 from app.api.cors import Cors
 from app.api.description import install_openapi
@@ -26,7 +26,7 @@ from app.lookup.engine import Engine
 from app.lookup.guard import Guard
 from app.lookup.resilience import Clock
 from app.lookup.watching import Watching
-from app.measures import engine_metrics
+from app.measures import engine_metrics, watching_metrics
 from app.secrets import Secrets
 from app.settings import Settings
 from app.settings_loading import secrets_of
@@ -35,6 +35,7 @@ from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
+from app.upstream.webhook import WebhookReader
 
 HOUSEKEEPING_SECONDS = 0.5
 
@@ -57,6 +58,7 @@ def create_app(
     lifecycle = Lifecycle()
     metrics = Metrics(__version__)
     keys = Keys(secrets.get("api_keys"))
+    webhook_reader = WebhookReader(settings.timezone)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -85,6 +87,7 @@ def create_app(
             _rotate(secrets, engine.guard, keys)
             engine.guard.observe = metrics.upstream_request
             metrics.read_at_scrape(engine_metrics(engine, cache, client))
+            metrics.read_at_scrape(watching_metrics(watching, webhook_reader))
             for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
                 stack.push_async_callback(_cancelled, asyncio.create_task(background))
             app.state.engine = engine
@@ -100,7 +103,7 @@ def create_app(
         lifespan=lifespan,
         redirect_slashes=False,
         redoc_url=None,
-        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted()},
+        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted(), "exclude": webhooks.is_webhook},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
         middleware=[
             Middleware(RequestId, lifecycle=lifecycle),
@@ -114,7 +117,9 @@ def create_app(
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     app.state.quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
-    for room in (messages, operations, docs):
+    app.state.webhook_token = lambda: secrets.get("webhook_token")
+    app.state.read_webhook = webhook_reader
+    for room in (messages, events, webhooks, operations, docs):
         app.include_router(room.router)
     install_handlers(app)
     install_openapi(app, sandbox.rules())

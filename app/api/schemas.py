@@ -3,12 +3,14 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.lookup.states import MAX_MESSAGE_ID, STATES, Outcome
 
 MAX_IDS = 1000
+MAX_WATCHED = 100
+"""Messages in one stream: about what fits into a URL that every proxy takes."""
 MAX_WAIT = 50
 """Seconds: below the 60 s after which common ingresses end a request."""
 EXAMPLE_ID = 82216
@@ -32,6 +34,20 @@ MessageId = Annotated[
     Field(ge=1, le=MAX_MESSAGE_ID, description="The number that the platform returned when the message was sent."),
 ]
 PathId = Annotated[MessageId, BeforeValidator(_path_id)]
+
+
+def _distinct(ids: list[int]) -> list[int]:
+    distinct = list(dict.fromkeys(ids))
+    if not 1 <= len(distinct) <= MAX_WATCHED:
+        raise PydanticCustomError("watched_ids", f"must be 1 to {MAX_WATCHED} different numbers")
+    return distinct
+
+
+StreamIds = Annotated[
+    list[PathId],
+    AfterValidator(_distinct),
+    Field(json_schema_extra={"minItems": 1, "maxItems": MAX_WATCHED}),
+]
 
 
 def _wait_seconds(value: object) -> object:
