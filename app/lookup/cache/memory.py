@@ -54,13 +54,12 @@ class MemoryCache:
 
     def put(self, id_: int, answer: Cacheable) -> Cacheable:
         """Keep an answer; the oldest unused one makes room."""
-        old = self.get(id_)
+        old = self.get(id_)  # which makes it the most recently used
         kept = settled(answer, old.answer if old else None)
         if self._lifetimes.of(kept) <= 0:
             self._entries.pop(id_, None)
             return kept
         self._entries[id_] = _packed(kept, self._clock())
-        self._entries.move_to_end(id_)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
             self.evictions += 1
