@@ -115,6 +115,8 @@ class Watching:
         watched = self._watched.get(id_)
         if watched is None:
             return
+        # A slow neighbour in the same round does not hold up the next one for this id.
+        watched.asking = False
         before = watched.view
         if isinstance(answer, MessageRecord | MessageNotFound):
             # The cache may have dropped a final state, or parts and price; those who wait have seen them.
