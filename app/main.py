@@ -165,6 +165,5 @@ def _client(settings: Settings, secrets: Secrets, transport: httpx.AsyncBaseTran
         settings.timezone,
         connect_timeout=settings.upstream_connect_timeout,
         attempt_timeout=settings.upstream_attempt_timeout,
-        max_in_flight=settings.upstream_max_in_flight,
         transport=transport,
     )
