@@ -352,7 +352,7 @@ export interface components {
         Vary: string;
         /**
          * @description How to authenticate.
-         * @example Bearer
+         * @example Bearer realm="message-state-proxy"
          */
         "WWW-Authenticate": string;
         /**
