@@ -95,6 +95,7 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # ours, from local files
         redoc_url=None,
         telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted()},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
