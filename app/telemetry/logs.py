@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 request_id_of_log: ContextVar[str | None] = ContextVar("request_id_of_log", default=None)
 """The id of the request that the current task works for."""
 
+ACCESS = "app.access"
+"""The logger of the line that each request gets."""
 REDACTED = "[redacted]"
 REPEAT_SECONDS = 10.0
 """A fault is logged once in this time; its repetitions are counted."""
@@ -31,10 +32,17 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Both kept, because this runs for every request: json.dumps would make an encoder for each line, and most
+        # lines share their second with the one before.
+        self._encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+        self._second = (0, "")
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; a traceback becomes a string in it."""
         entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": self._time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -45,7 +53,16 @@ class JsonFormatter(logging.Formatter):
         entry |= fields_of(record)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return self._encode(entry)
+
+    def _time(self, record: logging.LogRecord) -> str:
+        """RFC 3339 in UTC, with milliseconds."""
+        second, text = self._second
+        if int(record.created) != second:
+            second = int(record.created)
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}.{int(record.created * 1000) % 1000:03d}+00:00"
 
 
 class TextFormatter(logging.Formatter):
