@@ -50,7 +50,8 @@ def create_app(
     ``housekeeping`` is called every half second while the service runs.
     """
     secrets = secrets or secrets_of(settings)
-    metrics = Metrics()
+    lifecycle = Lifecycle()
+    metrics = Metrics(__version__)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -80,9 +81,9 @@ def create_app(
             for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
                 stack.push_async_callback(_cancelled, asyncio.create_task(background))
             app.state.engine = engine
-            app.state.lifecycle.start()
+            lifecycle.start()
             yield
-            app.state.lifecycle.stop()
+            lifecycle.stop()
 
     app = FastAPI(
         title="message-state-proxy",
@@ -94,13 +95,13 @@ def create_app(
         telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted()},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
         middleware=[
-            Middleware(RequestId),
+            Middleware(RequestId, lifecycle=lifecycle),
             Middleware(Observer, metrics=metrics),
             Middleware(CrashGuard),
             Middleware(BodyLimit),
         ],
     )
-    app.state.lifecycle = Lifecycle()
+    app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     for room in (messages, operations, docs):
         app.include_router(room.router)
@@ -137,7 +138,7 @@ async def _cancelled(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
+def credentials_of(settings: Settings, secrets: Secrets) -> Credentials:
     """What the secrets say about the account; the sandbox needs nothing but its own."""
     if settings.sandboxed:
         return Credentials({"token": sandbox.TOKEN})
@@ -151,7 +152,7 @@ def _client(settings: Settings, secrets: Secrets, transport: httpx.AsyncBaseTran
         transport = httpx.ASGITransport(sandbox.Sandbox())
     return UpstreamClient(
         sandbox.URL if settings.sandboxed else settings.upstream_url,
-        lambda: _credentials(settings, secrets),
+        lambda: credentials_of(settings, secrets),
         settings.timezone,
         connect_timeout=settings.upstream_connect_timeout,
         attempt_timeout=settings.upstream_attempt_timeout,

@@ -5,7 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.api.schemas import FieldError, Problem, json_schema_of
+from app.api.schemas import FieldError, MessageState, Problem, json_schema_of
 from app.lookup.states import STATES
 
 TAGS = [
@@ -58,8 +58,32 @@ def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
                 schema = json_schema_of(model)
                 schema.pop("$defs", None)
                 schemas[model.__name__] = schema
+            _drop_default_validation(document)
+            _complete_examples(document)
             document["components"]["schemas"] = dict(sorted(schemas.items()))
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _drop_default_validation(document: dict[str, Any]) -> None:
+    """FastAPI promises its own 422 for every parameter, also where no value can be wrong."""
+    for operation in _operations(document):
+        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
+            del operation["responses"]["422"]
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+
+
+def _complete_examples(document: dict[str, Any]) -> None:
+    """FastAPI drops nulls from examples; in a real answer every key of a state is there."""
+    for operation in _operations(document):
+        content = operation["responses"].get("200", {}).get("content", {})
+        for example in content.get("application/json", {}).get("examples", {}).values():
+            for state in example["value"].get("states", [example["value"]]):
+                state.update({name: state.get(name) for name in MessageState.model_fields})
+
+
+def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
+    return [operation for operations in document["paths"].values() for operation in operations.values()]

@@ -9,6 +9,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.operations import Lifecycle
 from app.api.problems import problem
 from app.telemetry.logs import request_id_of_log
 
@@ -27,8 +28,9 @@ def new_request_id() -> str:
 class RequestId:
     """Takes over or makes the request's id, puts it into the log's context, and sends it back."""
 
-    def __init__(self, app: ASGIApp, make_id: Callable[[], str] = new_request_id) -> None:
+    def __init__(self, app: ASGIApp, lifecycle: Lifecycle, make_id: Callable[[], str] = new_request_id) -> None:
         self._app = app
+        self._lifecycle = lifecycle
         self._make_id = make_id
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,7 +46,7 @@ class RequestId:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
                 headers["X-Request-ID"] = request_id
-                if scope["app"].state.lifecycle.stopping:
+                if self._lifecycle.stopping:
                     # Another replica takes the next request of this connection.
                     headers["Connection"] = "close"
             await send(message)

@@ -77,8 +77,12 @@ class Guard:
     async def ask(
         self, asked: Mapping[int, bool], time_left: Callable[[], float], *, retry: bool = True
     ) -> dict[int, Answer]:
-        """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure."""
-        self.budget.earn()
+        """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure.
+
+        ``retry=False``: an extra question about a reply, which neither earns nor spends the retry budget.
+        """
+        if retry:
+            self.budget.earn()
         probe = self.circuit.state != "closed" or self.latch.reason is not None
         generation = self._generation
         try:
@@ -108,11 +112,12 @@ class Guard:
         latch_probe, circuit_probe = self.latch.begin(), self.circuit.begin()
         failure: LookupFailure | None = None
         verdict: bool | None = None
+        answered = False
         try:
             answers = await self._send(asked, time_left)
-            verdict = False
+            answered, verdict = True, False
         except LookupFailure as error:
-            failure, verdict = error, None if isinstance(error, NotAsked) else error.counted
+            failure, verdict = error, _verdict(error, circuit_probe)
             raise
         finally:
             # Also reached without a verdict, when the service stops: a probe must never stay under way.
@@ -121,9 +126,9 @@ class Guard:
                 self.renew()
             # What was said about former credentials says nothing about those in force now.
             if generation == self._generation:
-                self.latch.end(latch_probe, failure, accepted=verdict is False and failure is None)
-            self._proven = self._proven or (verdict is False and failure is None)
-            result = failure.slug if failure is not None else "ok" if verdict is False else "cancelled"
+                self.latch.end(latch_probe, failure, accepted=answered)
+            self._proven = self._proven or answered
+            result = failure.slug if failure is not None else "ok" if answered else "cancelled"
             self.observe(result, self._clock() - started, len(asked))
             if failure is not None:
                 self._note(failure, len(asked))
@@ -151,3 +156,11 @@ class Guard:
             self.pause.hold(failure.retry_after or 1.0)
         if self.refusal() is not None:
             self.on_shut()
+
+
+def _verdict(failure: LookupFailure, probe: bool) -> bool | None:
+    """Whether an attempt counts as failed; None where it does not count."""
+    if failure.counted:
+        return True
+    # Error texts, credentials and 429 count neither way, but they do show that the platform is back.
+    return False if probe and not isinstance(failure, NotAsked) else None

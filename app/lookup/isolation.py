@@ -101,7 +101,7 @@ class Isolation:
         """Halve a refused batch until each culprit stands alone. Returns the ids that accepted parts leave out."""
         search = _Search(self, self._guard, asked, time_left, settle)
         missing = await search.run(refusal)
-        if search.accepted:
+        if not search.given_up:
             self._blame(search.culprits)
         return missing
 
@@ -192,6 +192,7 @@ class _Search:
         self._parts = _halves(list(asked))
         self._requests = 1
         self.accepted = False
+        self.given_up = False
         self.culprits: list[int] = []
 
     async def run(self, refusal: LookupFailure) -> list[int]:
@@ -200,6 +201,7 @@ class _Search:
         limit = math.floor(2 * math.log2(len(self._asked)) + 2)
         while self._parts:
             if not self.accepted and self._requests >= limit and not await self._anything_is_accepted():
+                self.given_up = True
                 self._guard.circuit.count(failed=True)
                 for part in self._parts:
                     _settle_all(part, refusal, self._settle)

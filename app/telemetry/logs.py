@@ -164,7 +164,8 @@ def _spellings(secrets: Iterable[str]) -> list[str]:
     """Each secret as it may stand in a line: itself, escaped by JSON or repr(), and that escaped once more by JSON."""
     spellings: set[str] = set()
     for secret in filter(None, secrets):
-        once = {secret, json.dumps(secret)[1:-1], repr(secret)[1:-1], repr(secret.encode())[2:-1]}
+        quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
+        once = {secret, *quoted, repr(secret)[1:-1], repr(secret.encode())[2:-1]}
         spellings |= once | {json.dumps(spelling, ensure_ascii=False)[1:-1] for spelling in once}
     # The longest first: a secret that begins with another one must not leave its rest behind.
     return sorted(spellings, key=len, reverse=True)

@@ -13,8 +13,6 @@ from prometheus_client import CollectorRegistry, Histogram, Info, disable_create
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from app import __version__
-
 PREFIX = "message_state"
 
 KNOWN_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
@@ -26,9 +24,9 @@ _DELAYS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5)
 
 
 class Metrics:
-    """The metrics of one service, in a registry of their own."""
+    """The metrics of one service, in a registry of their own. ``version`` is the service's."""
 
-    def __init__(self) -> None:
+    def __init__(self, version: str) -> None:
         # A process-wide switch of the library: one more series for each, that nobody asks for.
         disable_created_metrics()  # type: ignore[no-untyped-call]  # the library has no types for it
         self.registry = CollectorRegistry()
@@ -61,7 +59,7 @@ class Metrics:
             registry=self.registry,
         )
         Info(f"{PREFIX}_build", "Version of the service and of Python.", registry=self.registry).info(
-            {"version": __version__, "python": platform.python_version()}
+            {"version": version, "python": platform.python_version()}
         )
 
     def http_request(self, route: str, method: str, status: int, seconds: float) -> None:

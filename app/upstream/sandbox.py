@@ -103,6 +103,9 @@ class Sandbox:
         """Answer one request."""
         if scope["type"] != "http":
             return
+        if scope["path"] == COUNTERS_PATH:
+            await _answer(send, 200, json.dumps({"requests": self.requests, "entries": self.entries}))
+            return
         if scope["path"] != PATH:
             await _answer(send, 404, "<h1>Not Found</h1>")
             return
@@ -199,18 +202,6 @@ async def _answer(send: Send, status: int, body: str, headers: tuple[tuple[bytes
     await send({"type": "http.response.body", "body": content})
 
 
-def with_counters(sandbox: Sandbox) -> Callable[[Message, Receive, Send], Awaitable[None]]:
-    """The sandbox with ``GET /counters``: how many requests and entries it was asked, for benchmarks."""
-
-    async def app(scope: Message, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["path"] == COUNTERS_PATH:
-            await _answer(send, 200, json.dumps({"requests": sandbox.requests, "entries": sandbox.entries}))
-            return
-        await sandbox(scope, receive, send)
-
-    return app
-
-
 def main() -> None:
     """Serve the sandbox alone, for tests and benchmarks."""
     import uvicorn  # noqa: PLC0415 - only the stand-alone sandbox is a server
@@ -233,7 +224,7 @@ def main() -> None:
     )
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(
-            with_counters(sandbox),
+            sandbox,
             host=options.host,
             port=options.port,
             access_log=False,

@@ -5,6 +5,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api.middleware import CrashGuard, RequestId
+from app.api.operations import Lifecycle
 from app.main import create_app
 from tests.support.platform import FakePlatform
 from tests.support.service import assert_problem, settings_for
@@ -139,7 +140,7 @@ async def test_a_crash_after_the_first_bytes_ends_the_response_instead_of_starti
     async def keep(message: Message) -> None:
         sent.append(message)
 
-    app = RequestId(CrashGuard(breaks_off), lambda: "made")
+    app = RequestId(CrashGuard(breaks_off), Lifecycle(), lambda: "made")
     with pytest.raises(RuntimeError, match="too late"):
         await app({"type": "http", "path": "/", "headers": []}, _no_body, keep)
     assert [message["type"] for message in sent] == ["http.response.start"]
@@ -154,4 +155,4 @@ async def test_a_crash_outside_of_a_request_is_not_answered() -> None:
         raise AssertionError(message)
 
     with pytest.raises(RuntimeError, match="start failed"):
-        await RequestId(CrashGuard(broken))({"type": "lifespan"}, _no_body, refuse)
+        await RequestId(CrashGuard(broken), Lifecycle())({"type": "lifespan"}, _no_body, refuse)

@@ -58,7 +58,7 @@ def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_
     if any(belongs(name, "httpx") for name in imported):
         assert room in {"upstream", "main"}
     if any(belongs(name, framework) for name in imported for framework in FRAMEWORKS):
-        assert room in {"api", "main", "__main__"}
+        assert room in {"api", "main", "__main__", "server"}
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)

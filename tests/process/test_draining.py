@@ -34,13 +34,15 @@ def slow_platform(platform: FakePlatform) -> FakePlatform:
 
 
 def variables(url: str, **more: str) -> dict[str, str]:
-    return {"UPSTREAM_URL": url, "UPSTREAM_TOKEN": TOKEN, **more}
+    # Patient, since a busy machine is no fault of the drain.
+    limits = {"UPSTREAM_ATTEMPT_TIMEOUT": "20", "REQUEST_DEADLINE": "60"}
+    return {"UPSTREAM_URL": url, "UPSTREAM_TOKEN": TOKEN, **limits, **more}
 
 
 async def call_until_told_to_leave(service: Running, ids: Iterator[int], limits: list[int]) -> list[int]:
     """One caller with one kept connection, as a load balancer's: it leaves when a reply closes the connection."""
     statuses = []
-    async with httpx.AsyncClient(trust_env=False, timeout=20) as client:
+    async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
         while True:
             response = await client.get(f"{service.url}/messages/{next(ids)}/state")
             statuses.append(response.status_code)

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from app.upstream.sandbox import BY_LAST_DIGIT, Sandbox, with_counters
+from app.upstream.sandbox import BY_LAST_DIGIT, Sandbox
 from bench import plan
 from bench.candidates import ROOT, Candidate, Platform, service
 from bench.client import Tally, percentile
@@ -276,7 +276,7 @@ def test_the_stand_alone_sandbox_tells_its_counters() -> None:
         return {"type": "http.request"}
 
     async def ask() -> None:
-        await with_counters(sandbox)({"type": "http", "path": "/counters"}, receive, send)
+        await sandbox({"type": "http", "path": "/counters"}, receive, send)
 
     asyncio.run(ask())
     assert json.loads(sent[1]["body"]) == {"requests": 3, "entries": 250}

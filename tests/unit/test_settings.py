@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
-from app.settings import Settings, SettingsError, load_settings
+from app.settings import Settings
+from app.settings_loading import SettingsError, load_settings
 from tests.conftest import ROOT
 
 SECRET = "s3cret-4711"
@@ -22,28 +24,29 @@ def lines_of_a_bad_start() -> list[str]:
 
 def test_a_token_is_all_that_a_start_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
-    settings, warnings = load_settings()
-    assert settings.upstream_token is not None
+    settings, _, warnings = load_settings()
+    assert isinstance(settings.upstream_token, SecretStr)
     assert settings.upstream_token.get_secret_value() == SECRET
     assert (settings.host, settings.port, settings.upstream_timezone) == ("127.0.0.1", 8000, "Europe/Moscow")
     assert (settings.upstream_batch_size, settings.upstream_max_in_flight) == (100, 4)
-    limits = (settings.upstream_connect_timeout, settings.upstream_attempt_timeout, settings.request_deadline)
-    assert limits == (1, 2, 5)
-    assert (settings.log_level, settings.log_format) == ("info", "json")
+    limits = [settings.upstream_connect_timeout, settings.upstream_attempt_timeout, settings.request_deadline]
+    assert limits == [1, 2, 5]
+    assert settings.log_level == "info"
+    assert settings.log_format == "json"
     assert settings.upstream_url == "http://lk.mysmpp.ru/json/state.php"
     assert warnings == ["UPSTREAM_URL: plain http sends the account's credentials readable by anyone on the way"]
 
 
 def test_the_sandbox_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
-    settings, warnings = load_settings()
+    settings, _, warnings = load_settings()
     assert settings.sandboxed
     assert warnings == []
 
 
 def test_nothing_configured_is_one_line_that_names_both_ways() -> None:
     assert lines_of_a_bad_start() == [
-        "UPSTREAM_PASSWORD: and UPSTREAM_LOGIN, or else UPSTREAM_TOKEN, are missing; allowed: one of the two ways; "
+        "UPSTREAM_TOKEN: is missing, and so are UPSTREAM_LOGIN and UPSTREAM_PASSWORD; allowed: one of the two ways; "
         "UPSTREAM_URL=sandbox: needs neither"
     ]
 
@@ -127,17 +130,17 @@ def test_a_token_and_a_login_is_allowed_with_a_warning_and_the_token_wins(monkey
     for name in ("UPSTREAM_TOKEN", "UPSTREAM_LOGIN", "UPSTREAM_PASSWORD"):
         monkeypatch.setenv(name, SECRET)
     monkeypatch.setenv("UPSTREAM_URL", "https://my3.webcom.mobi/json/state.php")
-    assert load_settings()[1] == ["UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used"]
+    assert load_settings()[2] == ["UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used"]
     monkeypatch.delenv("UPSTREAM_PASSWORD")
-    assert len(load_settings()[1]) == 1
+    assert len(load_settings()[2]) == 1
 
 
 def test_a_deadline_without_room_for_a_retry_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
     monkeypatch.setenv("REQUEST_DEADLINE", "4.25")
-    assert load_settings()[1] == []
+    assert load_settings()[2] == []
     monkeypatch.setenv("REQUEST_DEADLINE", "4.2")
-    (warning,) = load_settings()[1]
+    (warning,) = load_settings()[2]
     assert warning.startswith("REQUEST_DEADLINE: has no room for a retry")
 
 
@@ -145,7 +148,7 @@ def test_a_deadline_without_room_for_a_retry_is_warned_about(monkeypatch: pytest
 def test_plain_http_to_this_machine_is_not_warned_about(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
     monkeypatch.setenv("UPSTREAM_URL", f"http://{host}:9100/json/state.php")
-    assert load_settings()[1] == []
+    assert load_settings()[2] == []
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\t\n"])
@@ -153,7 +156,7 @@ def test_empty_means_unset(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
     monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
     for name in ("PORT", "HOST", "UPSTREAM_LOGIN", "UPSTREAM_TOKEN", "LOG_LEVEL", "UPSTREAM_TIMEZONE"):
         monkeypatch.setenv(name, blank)
-    settings, _ = load_settings()
+    settings, *_ = load_settings()
     assert (settings.port, settings.host, settings.log_level) == (8000, "127.0.0.1", "info")
     assert (settings.upstream_login, settings.upstream_token) == (None, None)
 
@@ -161,7 +164,7 @@ def test_empty_means_unset(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
 def test_a_line_end_pasted_with_a_value_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_TOKEN", f" {SECRET}\n")
     monkeypatch.setenv("LOG_LEVEL", " WARNING ")
-    settings, _ = load_settings()
+    settings, *_ = load_settings()
     assert settings.upstream_token is not None
     assert settings.upstream_token.get_secret_value() == SECRET
     assert settings.log_level == "warning"
@@ -174,7 +177,7 @@ def test_the_environment_comes_before_dotenv_and_dotenv_before_secret_files(
         (empty_folder / "secrets" / name).write_text("from the file\n")
     (empty_folder / ".env").write_text("UPSTREAM_TOKEN=from dotenv\nUPSTREAM_LOGIN=from dotenv\n")
     monkeypatch.setenv("UPSTREAM_TOKEN", "from the environment")
-    settings, _ = load_settings()
+    settings, *_ = load_settings()
     chosen = [settings.upstream_token, settings.upstream_login, settings.upstream_password]
     assert [each.get_secret_value() for each in chosen if each] == [
         "from the environment",
@@ -189,7 +192,7 @@ def test_an_empty_variable_leaves_the_word_to_the_next_source(
     (empty_folder / ".env").write_text("UPSTREAM_TOKEN=\n")
     (empty_folder / "secrets" / "upstream_token").write_text(SECRET)
     monkeypatch.setenv("UPSTREAM_TOKEN", "")
-    settings, _ = load_settings()
+    settings, *_ = load_settings()
     assert settings.upstream_token is not None
     assert settings.upstream_token.get_secret_value() == SECRET
 
@@ -214,7 +217,7 @@ def test_an_unknown_upstream_name_is_warned_about_with_the_nearest_right_one(
     monkeypatch.setenv("UPSTREAM_TOKN", SECRET)
     (empty_folder / ".env").write_text(f"UPSTREAM_PASWORD={SECRET}\nOTHER=1\n")
     (empty_folder / "secrets" / "upstream_logn").write_text(SECRET)
-    assert load_settings()[1] == [
+    assert load_settings()[2] == [
         "UPSTREAM_LOGN: is not a setting and has no effect; did you mean UPSTREAM_LOGIN?",
         "UPSTREAM_PASWORD: is not a setting and has no effect; did you mean UPSTREAM_PASSWORD?",
         "UPSTREAM_TOKN: is not a setting and has no effect; did you mean UPSTREAM_TOKEN?",
@@ -224,7 +227,7 @@ def test_an_unknown_upstream_name_is_warned_about_with_the_nearest_right_one(
 def test_no_secret_is_in_a_representation(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("UPSTREAM_TOKEN", "UPSTREAM_LOGIN", "UPSTREAM_PASSWORD"):
         monkeypatch.setenv(name, SECRET)
-    settings, _ = load_settings()
+    settings, *_ = load_settings()
     assert SECRET not in f"{settings!r} {settings} {settings.model_dump_json()}"
 
 
@@ -240,7 +243,7 @@ def test_the_example_names_every_setting_with_a_comment_and_loads(empty_folder: 
     (empty_folder / ".env").write_text(example + "\nUPSTREAM_TOKEN=anything\n", encoding="utf-8")
     named = {line.lstrip("# ").partition("=")[0] for line in example.splitlines() if "=" in line}
     assert {name.upper() for name in Settings.model_fields} <= named
-    _, warnings = load_settings()
+    *_, warnings = load_settings()
     assert not [line for line in warnings if "is not a setting" in line]
 
 

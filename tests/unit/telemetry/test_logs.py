@@ -94,7 +94,7 @@ def test_a_secret_that_begins_with_another_leaves_no_rest() -> None:
 
 def test_the_secrets_are_asked_for_anew_for_each_line() -> None:
     stream, secrets = io.StringIO(), ["old"]
-    configure_logs("info", "text", lambda: secrets, stream)
+    configure_logs("info", "text", lambda: tuple(secrets), stream)
     secrets[:] = ["new"]
     logging.getLogger("app").info("old new")
     assert stream.getvalue().rstrip().endswith("old [redacted]")

@@ -36,7 +36,8 @@ async def test_the_documented_message_is_answered_as_documented() -> None:
     response = await post(Sandbox(), asking(82216))
     assert response.status_code == 200
     assert response.text == (
-        '[{"id_sms":82216,"time_change_state":"2021-04-26 15:15:03","state":"deliver","num_parts":1,"price":10.6000000}]'
+        '[{"id_sms":82216,"time_change_state":"2021-04-26 15:15:03","state":"deliver",'
+        '"num_parts":1,"price":10.6000000}]'
     )
     assert response.headers["content-type"].startswith("text/html")
 
@@ -149,7 +150,11 @@ def test_every_failing_number_is_tried_through_the_service() -> None:
 
 @pytest.mark.parametrize(("id_", "problem"), PUBLIC.items())
 async def test_a_failing_number_shows_its_problem_through_the_service(id_: int, problem: tuple[int, str]) -> None:
-    limits = {"upstream_connect_timeout": 0.05, "upstream_attempt_timeout": 0.05, "request_deadline": 0.2}
+    limits: dict[str, Any] = {
+        "upstream_connect_timeout": 0.05,
+        "upstream_attempt_timeout": 0.05,
+        "request_deadline": 0.2,
+    }
     async with service(transport=None, **(limits if id_ == 504 else {})) as client:
         response = await client.get(f"/messages/{id_}/state")
     assert_problem(response, *problem)
