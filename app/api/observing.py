@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
-from app.telemetry.tracing import trace_id_of
+from app.telemetry.tracing import own_trace_id, trace_id_of
 
 UNMATCHED = "unmatched"
 """The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
@@ -56,8 +56,8 @@ class Observer:
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
         }
-        traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-        if traceparent and (trace_id := trace_id_of(traceparent)):
+        trace_id = own_trace_id() or _callers_trace_id(scope)
+        if trace_id:
             fields["trace_id"] = trace_id
         for name in ("source", "entries", "problem"):
             if name in state:
@@ -66,3 +66,8 @@ class Observer:
         record = logging.LogRecord(ACCESS, logging.INFO, __file__, 0, "request", None, None)
         record.fields = fields
         log.handle(record)
+
+
+def _callers_trace_id(scope: Scope) -> str | None:
+    traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+    return trace_id_of(traceparent) if traceparent else None

@@ -72,9 +72,11 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
-        """The line, with the fields after it."""
+        """The line, with the request's id and the fields after it."""
         line = super().formatMessage(record)
-        fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        request_id = request_id_of_log.get()
+        shown = ({"request_id": request_id} if request_id else {}) | fields_of(record)
+        fields = " ".join(f"{name}={value}" for name, value in shown.items())
         return f"{line}  {fields}" if fields else line
 
 
@@ -101,7 +103,9 @@ class Redacting(logging.Formatter):
 
 
 class Summary(logging.Filter):
-    """Lets a warning or error pass once in ten seconds, and tells afterwards how many more there were.
+    """Lets a message pass once in ten seconds, and tells afterwards how many more there were.
+
+    Not for the access line, which every request has, nor for debugging.
 
     ``flush`` tells of faults that have stopped; something has to call it now and then.
     """
@@ -109,20 +113,22 @@ class Summary(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._faults: dict[tuple[str, str], tuple[float, int, logging.LogRecord]] = {}
+        self._faults: dict[tuple[str, str], tuple[float, int, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is the first of its kind."""
-        if record.levelno < logging.WARNING or hasattr(record, "is_summary"):
+        if record.name == ACCESS or record.levelno < logging.INFO or hasattr(record, "is_summary"):
             return True
         key = (record.name, record.getMessage())
-        since, more, first = self._faults.get(key, (0.0, 0, record))
-        if key in self._faults and self._clock() - since < REPEAT_SECONDS:
-            self._faults[key] = (since, more + 1, first)
-            return False
-        self._tell(key)
+        now = self._clock()
+        if key in self._faults:
+            since, more, level = self._faults[key]
+            if now - since < REPEAT_SECONDS:
+                self._faults[key] = (since, more + 1, level)
+                return False
+            self._tell(key)
         if len(self._faults) < MAX_FAULTS:
-            self._faults[key] = (self._clock(), 0, record)
+            self._faults[key] = (now, 0, record.levelno)
         return True
 
     def flush(self) -> None:
@@ -132,11 +138,11 @@ class Summary(logging.Filter):
                 self._tell(key)
 
     def _tell(self, key: tuple[str, str]) -> None:
-        _, more, first = self._faults.pop(key, (0.0, 0, None))
-        if more and first is not None:
-            message = f"{key[1]} ({more} more in {REPEAT_SECONDS:g} s)"
-            extra = {"is_summary": True, "fields": {"repeated": more}}
-            logging.getLogger(first.name).log(first.levelno, "%s", message, extra=extra)
+        _, more, level = self._faults.pop(key)
+        if more:
+            name, text = key
+            message = f"{text} ({more} more in {REPEAT_SECONDS:g} s)"
+            logging.getLogger(name).log(level, "%s", message, extra={"is_summary": True, "fields": {"repeated": more}})
 
 
 def configure_logs(
