@@ -90,6 +90,8 @@ class Batcher:
                 if entry.callers:
                     caller.answers.joined.add(id_)
                 entry.join(caller)
+        if caller.answers.refused:
+            log.log(Overloaded.log_level, "the queue is full: ids are refused (MAX_QUEUED_IDS)")
         if caller.open:
             self._deadlines.watch(caller)
             self._wake()
