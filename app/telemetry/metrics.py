@@ -9,7 +9,14 @@ import threading
 from collections.abc import Callable, Iterable
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Histogram, Info, disable_created_metrics, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -58,6 +65,8 @@ class Metrics:
             buckets=_DELAYS,
             registry=self.registry,
         )
+        # CPU, memory, open files and start time under the names that every exporter uses.
+        ProcessCollector(registry=self.registry)
         Info(f"{PREFIX}_build", "Version of the service and of Python.", registry=self.registry).info(
             {"version": version, "python": platform.python_version()}
         )
