@@ -103,7 +103,7 @@ class Redacting(logging.Formatter):
 
 
 class Summary(logging.Filter):
-    """Lets a message pass once in ten seconds, and tells afterwards how many more there were.
+    """Lets a message pass once, and as long as it comes back tells every ten seconds how many more there were.
 
     Not for the access line, which every request has, nor for debugging.
 
@@ -121,25 +121,28 @@ class Summary(logging.Filter):
             return True
         key = (record.name, record.getMessage())
         now = self._clock()
+        if key in self._faults and now - self._faults[key][0] >= REPEAT_SECONDS:
+            self._tell(key, now)
         if key in self._faults:
             since, more, level = self._faults[key]
-            if now - since < REPEAT_SECONDS:
-                self._faults[key] = (since, more + 1, level)
-                return False
-            self._tell(key)
+            self._faults[key] = (since, more + 1, level)
+            return False
         if len(self._faults) < MAX_FAULTS:
             self._faults[key] = (now, 0, record.levelno)
         return True
 
     def flush(self) -> None:
         """Tell of the faults whose time is over."""
+        now = self._clock()
         for key, (since, _, _) in list(self._faults.items()):
-            if self._clock() - since >= REPEAT_SECONDS:
-                self._tell(key)
+            if now - since >= REPEAT_SECONDS:
+                self._tell(key, now)
 
-    def _tell(self, key: tuple[str, str]) -> None:
+    def _tell(self, key: tuple[str, str], now: float) -> None:
+        """Tell how often the fault came back, and go on counting; forget it if it did not."""
         _, more, level = self._faults.pop(key)
         if more:
+            self._faults[key] = (now, 0, level)
             name, text = key
             message = f"{text} ({more} more in {REPEAT_SECONDS:g} s)"
             logging.getLogger(name).log(level, "%s", message, extra={"is_summary": True, "fields": {"repeated": more}})

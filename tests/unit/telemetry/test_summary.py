@@ -55,10 +55,27 @@ def test_312_more_in_10_s(log: Log) -> None:
     assert log.lines[1:] == ["WARNING upstream request failed: upstream-error (312 more in 10 s)"]
 
 
-def test_the_next_one_after_its_time_brings_the_summary_and_itself(log: Log) -> None:
-    for moment in (0.0, 1.0, 12.0, 13.0):
+def test_a_fault_that_lasts_is_one_line_in_ten_seconds(log: Log) -> None:
+    for tenth in range(300):
+        log.now = tenth / 10
+        log.logger.error("x")
+        log.summary.flush()
+    assert log.lines == ["ERROR x", "ERROR x (99 more in 10 s)", "ERROR x (100 more in 10 s)"]
+
+
+def test_the_next_one_brings_the_summary_where_nobody_flushed(log: Log) -> None:
+    for moment in (0.0, 1.0, 12.0, 13.0, 24.0):
         log.now = moment
         log.logger.error("x")
+    assert log.lines == ["ERROR x", "ERROR x (1 more in 10 s)", "ERROR x (2 more in 10 s)"]
+
+
+def test_a_fault_that_comes_back_after_a_quiet_time_is_told_at_once(log: Log) -> None:
+    for moment in (0.0, 1.0, 10.0, 20.0, 21.0):
+        log.now = moment
+        if moment in (0.0, 1.0, 21.0):
+            log.logger.error("x")
+        log.summary.flush()
     assert log.lines == ["ERROR x", "ERROR x (1 more in 10 s)", "ERROR x"]
 
 
