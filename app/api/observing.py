@@ -45,9 +45,11 @@ class Observer:
         route = getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
         self._metrics.http_request(route, method, status, seconds)
+        state = scope["state"]
+        if "problem" in state:
+            self._metrics.http_problem(route, state["problem"])
         if not log.isEnabledFor(logging.INFO):
             return
-        state = scope["state"]
         client = scope.get("client")
         fields = {
             "caller": state.get("caller") or (client[0] if client else None),

@@ -11,6 +11,7 @@ from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
+    Counter,
     Histogram,
     Info,
     ProcessCollector,
@@ -42,6 +43,12 @@ class Metrics:
             "Time from a request's arrival to the end of its response, by route template, method and status.",
             ["route", "method", "status"],
             buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self._problems = Counter(
+            f"{PREFIX}_http_problems",
+            "Requests answered with a problem, by route template and the problem's slug.",
+            ["route", "problem"],
             registry=self.registry,
         )
         # The library's own way to a child costs several times what the observation does.
@@ -78,6 +85,10 @@ class Metrics:
         if child is None:
             child = self._http_children[key] = self._http.labels(*map(str, key))
         child.observe(seconds)
+
+    def http_problem(self, route: str, slug: str) -> None:
+        """A request was answered with a problem of the catalogue."""
+        self._problems.labels(route, slug).inc()
 
     def upstream_request(self, result: str, seconds: float, entries: int) -> None:
         """An upstream request ended."""

@@ -83,6 +83,17 @@ async def test_requests_are_counted_by_route_template_method_and_status(client: 
     assert seen.value(count) == 4
 
 
+async def test_problems_are_counted_by_route_template_and_slug(client: httpx.AsyncClient) -> None:
+    for path in ("/messages/0/state", "/messages/5/state", "/messages/6/state", "/nowhere", "/messages/82216/state"):
+        await client.get(path)
+    seen = scrape(client)
+    route = "/messages/{id}/state"
+    assert seen.value("http_problems_total", route=route, problem="message-not-found") == 2
+    assert seen.value("http_problems_total", route=route, problem="invalid-request") == 1
+    assert seen.value("http_problems_total", route="unmatched", problem="route-not-found") == 1
+    assert seen.value("http_problems_total") == 4
+
+
 async def test_lookups_are_counted_by_where_the_answer_came_from(client: httpx.AsyncClient) -> None:
     await client.get("/messages/82216/state")
     await client.get("/messages/82216/state")
