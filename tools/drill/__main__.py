@@ -22,7 +22,7 @@ from tools.drill.diagnosis import Cause, cause, parse
 from tools.drill.platform import Platform
 
 ROOT = Path(__file__).parent.parent.parent
-AT_A_TIME = 3
+AT_A_TIME = 4
 HEALTHY_SECONDS, FAULT_SECONDS = 2.0, 6.0
 LOG_SECONDS = 11.0
 """From the fault's start to the last look at the log: long enough for the summary that comes after ten seconds."""
@@ -144,12 +144,10 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
             else:
                 await client.post(f"{url}/messages/states", json={"ids": list(itertools.islice(ids, count))})
 
-    calls: set[asyncio.Task[None]] = set()
-    for size in itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20)):
-        call = asyncio.create_task(ask(size))
-        calls.add(call)
-        call.add_done_callback(calls.discard)
-        await asyncio.sleep(0.1)
+    async with asyncio.TaskGroup() as calls:
+        for size in itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20)):
+            calls.create_task(ask(size))
+            await asyncio.sleep(0.1)
 
 
 @asynccontextmanager
@@ -160,6 +158,8 @@ async def loaded(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[i
         yield
     finally:
         task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
 
 
 async def rehearse(fault: Fault, folder: Path) -> Outcome:
