@@ -12,11 +12,14 @@ from starlette.middleware import Middleware
 
 from app import __version__
 from app.api import docs, messages, operations
+from app.api.access import Access, Keys
+from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.middleware import BodyLimit, CrashGuard, RequestId
 from app.api.observing import Observer
 from app.api.operations import Lifecycle
 from app.api.problems import install_handlers
+from app.api.quotas import Quotas
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine
@@ -52,6 +55,7 @@ def create_app(
     secrets = secrets or secrets_of(settings)
     lifecycle = Lifecycle()
     metrics = Metrics(__version__)
+    keys = Keys(secrets.get("api_keys"))
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -75,7 +79,7 @@ def create_app(
                 max_queued=settings.max_queued_ids,
             )
             stack.push_async_callback(engine.batcher.abort)
-            _rotate(secrets, engine.guard)
+            _rotate(secrets, engine.guard, keys)
             engine.guard.observe = metrics.upstream_request
             metrics.read_at_scrape(engine_metrics(engine, cache, client))
             for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
@@ -97,12 +101,15 @@ def create_app(
         middleware=[
             Middleware(RequestId, lifecycle=lifecycle),
             Middleware(Observer, metrics=metrics),
+            *([Middleware(Cors, settings.origins)] if settings.origins else []),
             Middleware(CrashGuard),
+            Middleware(Access, keys, settings.proxies),
             Middleware(BodyLimit),
         ],
     )
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
+    app.state.quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
     for room in (messages, operations, docs):
         app.include_router(room.router)
     install_handlers(app)
@@ -110,15 +117,17 @@ def create_app(
     return app
 
 
-def _rotate(secrets: Secrets, guard: Guard) -> None:
+def _rotate(secrets: Secrets, guard: Guard, keys: Keys) -> None:
     """A new secret of the platform gets its try at once; a rejected one makes us look for a new one."""
 
     def changed(names: Collection[str]) -> None:
         if any(name.startswith("upstream_") for name in names):
             guard.credentials_changed()
+        if "api_keys" in names:
+            keys.replace(secrets.get("api_keys"))
 
     secrets.on_change(changed)
-    guard.renew = lambda: secrets.refresh(at_once=True)
+    guard.renew = lambda: secrets.refresh("upstream_", at_once=True)
 
 
 async def _keep_house(metrics: Metrics, housekeeping: Callable[[], None]) -> None:

@@ -1,7 +1,8 @@
 """Secrets that rotate: values from files are read anew while the service runs.
 
 Kubernetes swaps the whole folder at once (``..data``), other tools write a file in place; so a changed file counts
-once it has stayed the same for one look, and what is empty, half-written or gone leaves the old value in force.
+once it has stayed the same for one look, and what is empty, half-written, unreadable or gone leaves the old value in
+force.
 """
 
 import asyncio
@@ -17,20 +18,32 @@ MAX_SEEN = 50
 """Former values that are still kept out of the log."""
 
 Changed = Callable[[Collection[str]], None]
+Parts = Callable[[str], Iterable[str]]
 
 log = logging.getLogger(__name__)
 
 
 class Secrets:
-    """The current secrets by setting name (``upstream_token``). ``from_files``: the names that files may change."""
+    """The current secrets by setting name (``upstream_token``).
 
-    def __init__(self, values: Mapping[str, str | None], folder: Path, from_files: Iterable[str] = ()) -> None:
+    ``from_files``: the names that files may change. ``parts``: for a name whose value holds several secrets, what
+    yields them; it raises ValueError for a value that must not come into force.
+    """
+
+    def __init__(
+        self,
+        values: Mapping[str, str | None],
+        folder: Path,
+        from_files: Iterable[str] = (),
+        parts: Mapping[str, Parts] | None = None,
+    ) -> None:
         self._values = dict(values)
         self._folder = folder
         self._from_files = tuple(from_files)
         self._pending: dict[str, str] = {}
         self._complained: set[str] = set()
-        self._seen = [value for value in values.values() if value]
+        self._parts = dict(parts or {})
+        self._seen = [self._secrets_in(name, value) for name, value in values.items() if value]
         self._listeners: list[Changed] = []
 
     def get(self, name: str) -> str | None:
@@ -38,27 +51,29 @@ class Secrets:
         return self._values.get(name)
 
     def seen(self) -> tuple[str, ...]:
-        """Every value that is or was in force, for the log's filter."""
-        return tuple(self._seen)
+        """Every secret that is or was in force, for the log's filter."""
+        return tuple(secret for secrets in self._seen for secret in secrets)
 
     def on_change(self, listener: Changed) -> None:
         """Call ``listener`` with the names whenever values have changed."""
         self._listeners.append(listener)
 
-    def refresh(self, *, at_once: bool = False) -> bool:
-        """Look at the files. Returns whether a value changed.
+    def refresh(self, prefix: str = "", *, at_once: bool = False) -> bool:
+        """Look at the files of the names that begin with ``prefix``. Returns whether a value changed.
 
         ``at_once``: take what is there now, since the value in force is known to be bad.
         """
         changed = []
         for name in self._from_files:
+            if not name.startswith(prefix):
+                continue
             value = self._read(name)
             if value is None or value == self._values.get(name):
                 self._pending.pop(name, None)
             elif at_once or self._pending.get(name) == value:
                 self._pending.pop(name, None)
                 self._values[name] = value
-                self._seen = [*self._seen, value][-MAX_SEEN:]
+                self._seen = [*self._seen, self._secrets_in(name, value)][-MAX_SEEN:]
                 changed.append(name)
             else:
                 self._pending[name] = value
@@ -76,13 +91,22 @@ class Secrets:
 
     def _read(self, name: str) -> str | None:
         """A file's value; None, and one line in the log, where an old value has to do."""
+        wrong = "is empty, unreadable or gone"
+        expected = self._values.get(name) is not None
         try:
             value = read_secret(self._folder, name)
+            if value is not None:
+                self._secrets_in(name, value)
         except (OSError, UnicodeError):
             value = None
+        except ValueError as error:
+            value, expected, wrong = None, True, f"is wrong ({'; '.join(str(error).splitlines())})"
         if value is not None:
             self._complained.discard(name)
-        elif self._values.get(name) is not None and name not in self._complained:
+        elif expected and name not in self._complained:
             self._complained.add(name)
-            log.warning("the file of %s is empty, unreadable or gone: its former value stays in force", name.upper())
+            log.warning("the file of %s %s: its former value stays in force", name.upper(), wrong)
         return value
+
+    def _secrets_in(self, name: str, value: str) -> tuple[str, ...]:
+        return tuple(self._parts[name](value)) if name in self._parts else (value,)

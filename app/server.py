@@ -15,7 +15,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api.middleware import new_request_id
+from app.api.middleware import SECURITY_HEADERS, new_request_id
 from app.api.problems import problem
 
 KEEP_ALIVE_SECONDS = 75
@@ -38,7 +38,7 @@ class ProblemProtocol(HttpToolsProtocol):
         scope = {"path": "/", "state": {"request_id": request_id}}
         response = problem(scope, "invalid-request", errors=[{"pointer": "", "detail": msg}])
         lines = [f"HTTP/1.1 {response.status_code} Unprocessable Content", "connection: close"]
-        lines += [f"{name.decode()}: {value.decode()}" for name, value in response.raw_headers]
+        lines += [f"{name.decode()}: {value.decode()}" for name, value in (*response.raw_headers, *SECURITY_HEADERS)]
         lines += [f"x-request-id: {request_id}", "", ""]
         self.transport.write("\r\n".join(lines).encode() + bytes(response.body))
         self.transport.close()

@@ -9,23 +9,15 @@ from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic.fields import FieldInfo
-from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from app import settings_values
+from app.settings_fields import mistake, not_below, number, text
 from app.settings_files import SecretFiles
 
 SANDBOX_URL = "sandbox:"
-SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password")
+SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
-
-
-def _number(default: float, low: float, high: float, why: str) -> Any:
-    return Field(default, ge=low, le=high, description=why, json_schema_extra={"allowed": f"{low} to {high}"})
-
-
-def _text(default: str | None, why: str, allowed: str) -> Any:
-    return Field(default, description=why, json_schema_extra={"allowed": allowed}, validate_default=True)
 
 
 class Settings(BaseSettings):
@@ -35,12 +27,12 @@ class Settings(BaseSettings):
         env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
     )
 
-    host: str = _text("127.0.0.1", "Address to listen on; the image sets 0.0.0.0.", "an address or host name")
-    port: int = _number(8000, 1, 65535, "Port of the public interface.")
-    metrics_port: int = _number(9464, 0, 65535, "Port of the Prometheus metrics, at HOST; 0 = off.")
-    secrets_dir: str = _text("/run/secrets", "Folder of files named like a setting; used where it exists.", "a folder")
+    host: str = text("127.0.0.1", "Address to listen on; the image sets 0.0.0.0.", "an address or host name")
+    port: int = number(8000, 1, 65535, "Port of the public interface.")
+    metrics_port: int = number(9464, 0, 65535, "Port of the Prometheus metrics, at HOST; 0 = off.")
+    secrets_dir: str = text("/run/secrets", "Folder of files named like a setting; used where it exists.", "a folder")
 
-    upstream_url: str = _text(
+    upstream_url: str = text(
         "http://lk.mysmpp.ru/json/state.php",
         "The platform's state.php, or `sandbox:` for the built-in stand-in.",
         "http://host/path, https://host/path (no user, password or fragment in it), or sandbox:",
@@ -52,24 +44,46 @@ class Settings(BaseSettings):
     upstream_password: SecretStr | None = Field(
         None, description="The account's password, with UPSTREAM_LOGIN.", validate_default=True
     )
-    upstream_timezone: str = _text(
+    upstream_timezone: str = text(
         "Europe/Moscow", "Time zone of the account: the platform's times carry none.", "an IANA name like Europe/Moscow"
     )
-    upstream_batch_size: int = _number(100, 1, 1000, "Ids in one upstream request; 1 = never batch.")
-    upstream_max_in_flight: int = _number(4, 1, 1000, "Upstream requests at a time.")
-    upstream_connect_timeout: float = _number(1, 0.001, 300, "Time to connect to the platform, part of an attempt.")
-    upstream_attempt_timeout: float = _number(2, 0.001, 300, "Time for one upstream request, connecting included.")
-    request_deadline: float = _number(5, 0.001, 300, "Time in which every caller gets an answer.")
+    upstream_batch_size: int = number(100, 1, 1000, "Ids in one upstream request; 1 = never batch.")
+    upstream_max_in_flight: int = number(4, 1, 1000, "Upstream requests at a time.")
+    upstream_connect_timeout: float = number(1, 0.001, 300, "Time to connect to the platform, part of an attempt.")
+    upstream_attempt_timeout: float = number(2, 0.001, 300, "Time for one upstream request, connecting included.")
+    request_deadline: float = number(5, 0.001, 300, "Time in which every caller gets an answer.")
 
-    max_queued_ids: int = _number(10_000, 1, 10_000_000, "Ids that may wait for the platform; more get `overloaded`.")
+    max_queued_ids: int = number(10_000, 1, 10_000_000, "Ids that may wait for the platform; more get `overloaded`.")
 
-    cache_max_entries: int = _number(100_000, 1, 100_000_000, "Answers kept in memory; least recently used goes first.")
-    pending_ttl: float = _number(2, 0, 31_536_000, "How long a pending or unknown state is good for.")
-    delivered_ttl: float = _number(60, 0, 31_536_000, "How long a delivered state is good for that can still be read.")
-    final_ttl: float = _number(86_400, 0, 31_536_000, "How long a final state is kept.")
-    not_found_ttl: float = _number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
+    cache_max_entries: int = number(100_000, 1, 100_000_000, "Answers kept in memory; least recently used goes first.")
+    pending_ttl: float = number(2, 0, 31_536_000, "How long a pending or unknown state is good for.")
+    delivered_ttl: float = number(60, 0, 31_536_000, "How long a delivered state is good for that can still be read.")
+    final_ttl: float = number(86_400, 0, 31_536_000, "How long a final state is kept.")
+    not_found_ttl: float = number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
 
-    shutdown_grace: float = _number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
+    api_keys: SecretStr | None = Field(
+        None,
+        description="Callers' keys; unset = anyone who reaches the port may ask.",
+        json_schema_extra={
+            "allowed": "name:key,name:key; names of 1 to 64 characters A-Z a-z 0-9 . _ -; keys of at least 16 "
+            "printable ASCII characters without space and comma; no name or key twice"
+        },
+    )
+    rate_limit: float | None = number(
+        None, 0.001, 1_000_000, "Ids a second and caller, twice as many at once; unset = no limit. Per process."
+    )
+    trusted_proxies: str | None = text(
+        None,
+        "Networks of the proxies whose `X-Forwarded-For` is believed.",
+        "comma-separated networks like 10.0.0.0/8 or fd00::/8",
+    )
+    cors_origins: str | None = text(
+        None,
+        "Origins whose pages may call from the browser.",
+        "comma-separated origins like https://shop.example or http://localhost:5173; no path, no *",
+    )
+
+    shutdown_grace: float = number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="The least level that is logged."
@@ -131,15 +145,27 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("api_keys", "trusted_proxies", "cors_origins")
+    @classmethod
+    def _is_a_readable_list(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
+        read = {"api_keys": settings_values.api_keys, "trusted_proxies": settings_values.networks}
+        if value is not None:
+            try:
+                plain = value.get_secret_value() if isinstance(value, SecretStr) else value
+                read.get(info.field_name or "", settings_values.origins)(plain)
+            except ValueError as error:
+                raise mistake(str(error)) from None
+        return value
+
     @field_validator("upstream_attempt_timeout")
     @classmethod
     def _is_not_below_the_connect_timeout(cls, value: float, info: ValidationInfo) -> float:
-        return _not_below(value, "upstream_connect_timeout", info)
+        return not_below(value, "upstream_connect_timeout", info)
 
     @field_validator("request_deadline")
     @classmethod
     def _is_not_below_the_attempt_timeout(cls, value: float, info: ValidationInfo) -> float:
-        return _not_below(value, "upstream_attempt_timeout", info)
+        return not_below(value, "upstream_attempt_timeout", info)
 
     @classmethod
     def settings_customise_sources(
@@ -164,6 +190,14 @@ class Settings(BaseSettings):
         return ZoneInfo(self.upstream_timezone)
 
     @property
+    def proxies(self) -> tuple[settings_values.Network, ...]:
+        return settings_values.networks(self.trusted_proxies) if self.trusted_proxies else ()
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        return settings_values.origins(self.cors_origins) if self.cors_origins else ()
+
+    @property
     def sandboxed(self) -> bool:
         return self.upstream_url == SANDBOX_URL
 
@@ -182,6 +216,8 @@ class Settings(BaseSettings):
             lines.append("UPSTREAM_URL: plain http sends the account's credentials readable by anyone on the way")
         if self.upstream_token and (self.upstream_login or self.upstream_password):
             lines.append("UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used")
+        if self.api_keys is None:
+            lines.append("API_KEYS: is not set, so anyone who reaches the port may ask for any message")
         if 2 * self.upstream_attempt_timeout + 0.25 > self.request_deadline:
             lines.append(
                 "REQUEST_DEADLINE: has no room for a retry; 2 x UPSTREAM_ATTEMPT_TIMEOUT + 0.25 s would fit one"
@@ -202,27 +238,3 @@ class _ExplicitSettings(Settings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del settings_cls, others, named
         return (init_settings,)
-
-
-def mistake(wrong: str, allowed: str = "", *, name: str = "") -> PydanticCustomError:
-    """A validator's complaint: what is wrong and, where the field's own text does not say it, what is allowed.
-
-    ``name``: the field to complain about, where it is not the one that is checked.
-    """
-    return PydanticCustomError("mistake", "{wrong}", {"wrong": wrong, "allowed": allowed, "name": name})
-
-
-def _not_below(value: float, other: str, info: ValidationInfo) -> float:
-    least = info.data.get(other)
-    if least is not None and value < least:
-        raise mistake(f"is below {other.upper()}", f"at least the {least:g} of {other.upper()}")
-    return value
-
-
-def allowed_values(field: FieldInfo) -> str:
-    """A field's range in words, for messages and documentation."""
-    extra = field.json_schema_extra
-    if isinstance(extra, dict) and "allowed" in extra:
-        return str(extra["allowed"])
-    options = getattr(field.annotation, "__args__", ())
-    return ", ".join(option for option in options if isinstance(option, str))

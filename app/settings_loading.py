@@ -8,8 +8,10 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from app.secrets import Secrets
-from app.settings import SECRET_NAMES, Settings, allowed_values
+from app.settings import SECRET_NAMES, Settings
+from app.settings_fields import allowed_values
 from app.settings_files import read_dotenv, unknown_names
+from app.settings_values import api_keys
 
 
 class SettingsError(Exception):
@@ -31,7 +33,7 @@ def load_settings() -> tuple[Settings, Secrets, list[str]]:
         dotenv = read_dotenv(Path(".env"))
         settings = Settings()
     except ValidationError as error:
-        lines = [_readable(each) for each in error.errors(include_url=False, include_input=False)]
+        lines = [line for each in error.errors(include_url=False, include_input=False) for line in _readable(each)]
         # A name typed wrongly is often why another one is missing.
         raise SettingsError(lines + unknown_names("upstream_", names, os.environ, dotenv)) from None
     except (OSError, UnicodeError) as error:
@@ -45,7 +47,7 @@ def secrets_of(settings: Settings, from_files: Iterable[str] = ()) -> Secrets:
     """The secrets among the settings; those named in ``from_files`` are read anew when their file changes."""
     values = {name: getattr(settings, name) for name in SECRET_NAMES}
     plain = {name: value.get_secret_value() if value else None for name, value in values.items()}
-    return Secrets(plain, Path(settings.secrets_dir), from_files)
+    return Secrets(plain, Path(settings.secrets_dir), from_files, parts={"api_keys": api_keys})
 
 
 _WRONG = {
@@ -59,11 +61,11 @@ _WRONG = {
 }
 
 
-def _readable(error: ErrorDetails) -> str:
+def _readable(error: ErrorDetails) -> list[str]:
     """``PORT: is out of range; allowed: 1 to 65535`` - never with the value, which may be a secret put in the
-    wrong place."""
+    wrong place. A list can have several mistakes, one on each line of the complaint."""
     context = error.get("ctx", {})
     name = context.get("name") or str(error["loc"][0])
     wrong = context.get("wrong") or _WRONG.get(error["type"], error["msg"])
     allowed = context.get("allowed") or allowed_values(Settings.model_fields[name])
-    return f"{name.upper()}: {wrong}" + (f"; allowed: {allowed}" if allowed else "")
+    return [f"{name.upper()}: {line}" + (f"; allowed: {allowed}" if allowed else "") for line in wrong.splitlines()]

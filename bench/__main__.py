@@ -3,6 +3,7 @@ mixed load, exit status 1 where memory grows; ``report``: the documents again fr
 
 import argparse
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -24,6 +25,8 @@ def main() -> None:
         "--limit", type=float, default=soak.LIMIT_MB, help="MB that a soak may grow by (default: %(default)s)"
     )
     options = parser.parse_args()
+    # Leave by way of the exits, so that no server outlives the benchmark.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < FILES:
         enough = FILES if hard == resource.RLIM_INFINITY else min(FILES, hard)

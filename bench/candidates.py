@@ -33,8 +33,10 @@ class Candidate:
     env: dict[str, str] = field(default_factory=dict)
 
 
-def _python(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", *arguments]
+def _python(*arguments: str, checkout: Path = ROOT) -> list[str]:
+    """The checkout's own Python where it has one, since another commit may need other packages."""
+    own = checkout / ".venv" / "bin" / "python"
+    return [str(own) if own.exists() else sys.executable, "-m", *arguments]
 
 
 def _uvicorn(app: str) -> Callable[[int], list[str]]:
@@ -68,7 +70,7 @@ def service(checkout: Path, **settings: str) -> Candidate:
     return Candidate(
         "service",
         "this service",
-        lambda _port: _python("app"),
+        lambda _port: _python("app", checkout=checkout),
         *_shapes(("X-API-Key", KEY)),
         everything | settings,
     )

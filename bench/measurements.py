@@ -10,7 +10,7 @@ from bench.candidates import Candidate
 from bench.load import Load, run
 from bench.processes import Process
 
-SETTLE_STEP, SETTLE_SECONDS = 0.15, 20.0
+SETTLE_STEP, SETTLE_SECONDS = 0.15, 6.0
 """A step is longer than the slowest sandbox takes for a request, so that one at work shows in its counters."""
 QUIET = 0.011
 """CPU seconds in a step: one tick of the kernel's count is what a server does for its own timers."""
@@ -19,7 +19,8 @@ QUIET = 0.011
 @dataclass(frozen=True)
 class Sample:
     """What one run found. Times are in milliseconds, 0 where nothing was answered in time; ``failed``
-    counts requests refused or never answered.
+    counts requests refused or never answered. Not ``settled``: the candidate was still at work on what the run had left
+    behind when patience ended; CPU and upstream requests are lower bounds then.
 
     ``ids_per_request``: None where nothing reached the platform. ``own_core`` and ``load_core``: how busy the
     candidate, and wrk with the sandbox, kept their cores. With the second close to 1 it is they who were measured;
@@ -36,6 +37,7 @@ class Sample:
     entries_per_lookup: float
     ids_per_request: float | None
     failed: int
+    settled: bool
     own_core: float
     load_core: float
 
@@ -54,16 +56,17 @@ def counters(platform: Process) -> Counters:
         return Counters(**json.loads(reply.read()))
 
 
-def settle(process: Process, platform: Process) -> None:
-    """Wait until both are done: work left over from one run must not be in the next one's way."""
+def settle(process: Process, platform: Process) -> bool:
+    """Wait until both are done, for work left over must not be in the next run's way. Whether they are."""
     until = time.perf_counter() + SETTLE_SECONDS
     asked, cpu = counters(platform), process.cpu_seconds()
     while time.perf_counter() < until:
         time.sleep(SETTLE_STEP)
         asked_now, cpu_now = counters(platform), process.cpu_seconds()
         if asked_now == asked and cpu_now - cpu < QUIET:
-            return
+            return True
         asked, cpu = asked_now, cpu_now
+    return False
 
 
 def measure(load: Load, candidate: Candidate, process: Process, platform: Process, folder: Path) -> Sample:
@@ -77,7 +80,7 @@ def measure(load: Load, candidate: Candidate, process: Process, platform: Proces
     busy = process.cpu_seconds() - cpu
     load_busy = report.load_cpu_seconds + platform.cpu_seconds() - sandbox_cpu
     resident = process.resident_mb()
-    settle(process, platform)
+    settled = settle(process, platform)
     after = counters(platform)
     unfinished = 0 if load.burst else load.connections
     sent = (report.answered + report.refused + unfinished) * load.batch
@@ -94,6 +97,7 @@ def measure(load: Load, candidate: Candidate, process: Process, platform: Proces
         entries_per_lookup=entries / sent,
         ids_per_request=entries / requests if requests else None,
         failed=report.refused + report.broken,
+        settled=settled,
         own_core=busy / report.seconds,
         load_core=load_busy / report.seconds,
     )

@@ -39,13 +39,49 @@ def free_port() -> int:
 
 
 class Process:
-    """A server that runs."""
+    """A server. ``start_seconds``: from the command line to the first answer, when it was started last."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, log: Path, start_seconds: float) -> None:
-        self._process = process
-        self._log = log
+    def __init__(self, command: list[str], env: Mapping[str, str], core: int | None, port: int, folder: Path) -> None:
+        self._command = pinned(command, core)
+        self._env = env
+        self._folder = folder
+        self._log = folder / f"{port}.log"
+        self._process: subprocess.Popen[bytes] | None = None
         self.port = port
-        self.start_seconds = start_seconds
+        self.start_seconds = 0.0
+
+    def start(self) -> None:
+        """Start it and wait until it is ready. Raises StartFailure with the end of its log where it never is."""
+        started = time.perf_counter()
+        with self._log.open("ab") as output:
+            self._process = subprocess.Popen(
+                self._command, env=self._env, cwd=self._folder, stdout=output, stderr=output
+            )
+        while not _ready(self.port):
+            if self._process.poll() is not None or time.perf_counter() - started > START_SECONDS:
+                raise StartFailure(f"{' '.join(self._command)} does not serve:\n{self._log.read_text()[-2000:]}")
+            time.sleep(0.005)
+        self.start_seconds = time.perf_counter() - started
+
+    def stop(self, patience: float = STOP_SECONDS) -> None:
+        """End it; by force where it is not gone after ``patience`` seconds."""
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(patience)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        """Start it anew, whatever it was doing."""
+        self.stop(patience=0)
+        self.start()
+
+    def _proc(self, name: str) -> str:
+        assert self._process is not None
+        return Path(f"/proc/{self._process.pid}/{name}").read_text()
 
     @property
     def host(self) -> str:
@@ -55,13 +91,12 @@ class Process:
     def cpu_seconds(self) -> float:
         """CPU time that it has used since it started, in user and kernel."""
         # The second field is the program's name in brackets and may hold spaces.
-        fields = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        fields = self._proc("stat").rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def resident_mb(self) -> float:
         """Memory that it holds now."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+        return int(self._proc("status").partition("VmRSS:")[2].split()[0]) / 1024
 
     def forget_log(self) -> None:
         """Empty its log, which grows by a line for each request."""
@@ -70,24 +105,13 @@ class Process:
 
 @contextlib.contextmanager
 def running(command: list[str], env: Mapping[str, str], core: int | None, port: int, folder: Path) -> Iterator[Process]:
-    """Start a server, wait until it is ready, and stop it at the end. ``folder`` is its working directory."""
-    log = folder / f"{port}.log"
-    started = time.perf_counter()
-    with log.open("ab") as output:
-        process = subprocess.Popen(pinned(command, core), env=env, cwd=folder, stdout=output, stderr=output)
+    """Start a server, and stop it at the end. ``folder`` is its working directory and takes its log."""
+    process = Process(command, env, core, port, folder)
     try:
-        while not _ready(port):
-            if process.poll() is not None or time.perf_counter() - started > START_SECONDS:
-                raise StartFailure(f"{' '.join(command)} does not serve:\n{log.read_text()[-2000:]}")
-            time.sleep(0.005)
-        yield Process(process, port, log, time.perf_counter() - started)
+        process.start()
+        yield process
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        process.stop()
 
 
 def _ready(port: int) -> bool:

@@ -46,7 +46,19 @@ def between_marks(document: str, text: str) -> str:
 
 def tables(results: Results) -> str:
     """The part of ``docs/performance.md`` that is measured."""
-    return "\n".join([*_machine(results), "", *_targets(results), "", *_starts(results), "", *_samples(results), ""])
+    return "\n".join(
+        [
+            *_machine(results),
+            "",
+            *_targets(results),
+            "",
+            *_starts(results),
+            "",
+            *_samples(results),
+            *_notes(results),
+            "",
+        ]
+    )
 
 
 def plots(results: Results) -> dict[str, str]:
@@ -120,6 +132,10 @@ def _starts(results: Results) -> list[str]:
         resident = Spread.of([start.resident_mb for start in starts]).median
         rows.append(_row(TITLES[name], f"{seconds:.2f}", f"{resident:.0f}"))
     return rows
+
+
+def _notes(results: Results) -> list[str]:
+    return [f"- {note}" for note in results.notes]
 
 
 def _samples(results: Results) -> list[str]:

@@ -31,12 +31,16 @@ class Start(NamedTuple):
 
 @dataclass
 class Results:
-    """Everything that was measured: the samples of each case and candidate in the order of the rounds."""
+    """Everything that was measured: the samples of each case and candidate in the order of the rounds.
+
+    ``notes``: what a reader of the numbers has to know besides, one sentence each.
+    """
 
     machine: dict[str, str]
     titles: dict[str, str] = field(default_factory=dict)
     starts: dict[str, list[Start]] = field(default_factory=dict)
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
     def values(self, case: str, candidate: str, name: str) -> list[float]:
         """One field of all rounds. Raises KeyError for what was not measured."""
@@ -55,13 +59,19 @@ class Results:
             for number, sample in enumerate(rounds, 1)
         ]
         starts = {name: [start._asdict() for start in each] for name, each in self.starts.items()}
-        return {"machine": self.machine, "cases": self.titles, "starts": starts, "samples": samples}
+        return {
+            "machine": self.machine,
+            "cases": self.titles,
+            "starts": starts,
+            "samples": samples,
+            "notes": self.notes,
+        }
 
     @classmethod
     def load(cls, document: dict[str, Any]) -> "Results":
         """From the JSON."""
         starts = {name: [Start(**start) for start in each] for name, each in document["starts"].items()}
-        results = cls(document["machine"], document["cases"], starts)
+        results = cls(document["machine"], document["cases"], starts, notes=document["notes"])
         for entry in document["samples"]:
             case, candidate = entry["case"], entry["candidate"]
             values = {each.name: entry[each.name] for each in dataclasses.fields(Sample)}

@@ -10,8 +10,10 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from app.api.catalogue import CATALOGUE, ProblemType
-from app.settings import SANDBOX_URL, Settings, allowed_values
+from app.settings import SANDBOX_URL, Settings
+from app.settings_fields import allowed_values
 from app.upstream import sandbox
+from tools import faults as fault_table
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- Made by `make docs`. Change the code, not this file. -->\n"
@@ -38,7 +40,8 @@ Empty means unset. Space around a value, as a final line end in a file, is no pa
 
 A mistake stops the start with exit status 2 and one line for each mistake: the name, what is wrong, what is allowed,
 never the value. What is allowed but probably not meant is a warning in the log: plain http to another machine, a
-token beside a login, a deadline without room for a second attempt, and an `UPSTREAM_…` name that does not exist.
+token beside a login, no `API_KEYS`, a deadline without room for a second attempt, and an `UPSTREAM_…` name that does
+not exist.
 
 The service needs either `UPSTREAM_TOKEN`, or `UPSTREAM_LOGIN` and `UPSTREAM_PASSWORD`; with `UPSTREAM_URL=sandbox:` it
 needs neither. The times must not decrease in the order `UPSTREAM_CONNECT_TIMEOUT`, `UPSTREAM_ATTEMPT_TIMEOUT`,
@@ -93,8 +96,16 @@ def readme(current: str) -> str:
     return replace_block(current, "sandbox", table(("a number that", "answers"), sandbox.rules()))
 
 
+def faults(current: str = "") -> str:
+    """``docs/faults.md``: the fault suite."""
+    del current
+    tables = (f"## {heading}\n\n{table(fault_table.HEAD, rows)}" for heading, rows in fault_table.sections())
+    return "\n".join([MADE, fault_table.INTRODUCTION, *tables])
+
+
 GENERATED: dict[str, Callable[[str], str]] = {
     "docs/errors.md": errors,
+    "docs/faults.md": faults,
     "docs/configuration.md": configuration,
     ".env.example": env_example,
     "README.md": readme,

@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from app.api.access import needs_key
 from app.api.schemas import FieldError, MessageState, Problem, json_schema_of
 from app.lookup.states import STATES
 
@@ -13,6 +14,12 @@ TAGS = [
     {"name": "Operations", "description": "Probes."},
     {"name": "Documentation", "description": "Problems explained."},
 ]
+
+_KEY = "A key from the operator. Needed where the service has `API_KEYS`; one of the two ways is enough."
+SECURITY_SCHEMES = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": _KEY},
+    "Bearer": {"type": "http", "scheme": "bearer", "description": _KEY},
+}
 
 
 def introduction(sandbox_rules: list[tuple[str, str]]) -> str:
@@ -60,6 +67,7 @@ def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
                 schemas[model.__name__] = schema
             _drop_default_validation(document)
             _complete_examples(document)
+            _ask_for_keys(document)
             document["components"]["schemas"] = dict(sorted(schemas.items()))
             app.openapi_schema = document
         return app.openapi_schema
@@ -74,6 +82,14 @@ def _drop_default_validation(document: dict[str, Any]) -> None:
             del operation["responses"]["422"]
     for name in ("HTTPValidationError", "ValidationError"):
         document["components"]["schemas"].pop(name, None)
+
+
+def _ask_for_keys(document: dict[str, Any]) -> None:
+    """Say where a key is needed; an empty list says that anybody may ask."""
+    document["components"]["securitySchemes"] = SECURITY_SCHEMES
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            operation["security"] = [{name: []} for name in SECURITY_SCHEMES] if needs_key(path) else []
 
 
 def _complete_examples(document: dict[str, Any]) -> None:

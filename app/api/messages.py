@@ -10,6 +10,7 @@ from starlette.responses import Response
 from app.api import catalogue
 from app.api.caching import NO_STORE, state_response, wants_fresh
 from app.api.problems import failure_entry, failure_problem, responses
+from app.api.quotas import over_quota
 from app.api.render import dump, public
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId
 from app.lookup.engine import Engine, Found, Source
@@ -83,6 +84,9 @@ async def get_message_state(
     ] = False,
 ) -> Response:
     """One state, or the problem that stands in its way."""
+    refusal = over_quota(request, 1)
+    if refusal is not None:
+        return refusal
     found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request)))[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)
@@ -128,6 +132,9 @@ async def get_message_states(
     ],
 ) -> Response:
     """The states that there are, and the problems for the rest."""
+    refusal = over_quota(request, len(set(batch.ids)))
+    if refusal is not None:
+        return refusal
     found = await _lookup(request, batch.ids, batch.detail)
     answers = {id_: each.answer for id_, each in found.items()}
     if not any(isinstance(answer, MessageRecord) or answer.definite for answer in answers.values()):

@@ -218,7 +218,8 @@ class Batcher:
         del self._flying[entry.detail][entry.id]
         queued = self._queue.get(entry.id)
         if queued is not None:
-            # Somebody asked for the detail meanwhile; one question now serves both.
+            # Asked twice, with detail and without; one question now serves both.
+            queued.detail = queued.detail or entry.detail
             for caller in entry.callers:
                 queued.join(caller)
             entry = queued

@@ -127,7 +127,7 @@ class Guard:
             # What was said about former credentials says nothing about those in force now.
             if generation == self._generation:
                 self.latch.end(latch_probe, failure, accepted=answered)
-            self._proven = self._proven or answered
+                self._proven = self._proven or answered
             result = failure.slug if failure is not None else "ok" if answered else "cancelled"
             self.observe(result, self._clock() - started, len(asked))
             if failure is not None:

@@ -6,12 +6,13 @@ whether it answers arrays whole. ``Isolation`` asks for a batch so that neither 
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 from app.lookup.failures import LookupFailure, MessageNotFound
 from app.lookup.guard import Guard
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
+from app.lookup.splitting import Search, Settle, TimeLeft, settle_all
 from app.lookup.states import MessageRecord
 
 CULPRIT_SECONDS = 60.0
@@ -22,9 +23,6 @@ BATCHING_OFF_SECONDS = 600.0
 CONTROL_SECONDS = 600.0
 """How long an answered id serves as a control; messages do not vanish within minutes."""
 MAX_CONTROLS = 8
-
-Settle = Callable[[int, Answer], None]
-TimeLeft = Callable[[], float]
 
 log = logging.getLogger(__name__)
 
@@ -72,9 +70,9 @@ class Isolation:
             if failure.splits and len(asked) > 1:
                 missing = await self._split(asked, failure, time_left, settle)
             else:
-                if failure.splits and next(iter(asked)) in self._culprits:
-                    self._blame(asked)
-                return _settle_all(asked, failure, settle)
+                if failure.splits:
+                    self._refused_alone(next(iter(asked)))
+                return settle_all(asked, failure, settle)
         else:
             missing = self._accept(asked, answers, settle)
         if not missing:
@@ -91,7 +89,7 @@ class Isolation:
         missing = [id_ for id_ in asked if id_ not in answers]
         if len(asked) > 1:
             return missing
-        return _settle_all(missing, MessageNotFound("the reply leaves it out"), settle)
+        return settle_all(missing, MessageNotFound("the reply leaves it out"), settle)
 
     # --- blast radius one ---
 
@@ -99,7 +97,7 @@ class Isolation:
         self, asked: Mapping[int, bool], refusal: LookupFailure, time_left: TimeLeft, settle: Settle
     ) -> list[int]:
         """Halve a refused batch until each culprit stands alone. Returns the ids that accepted parts leave out."""
-        search = _Search(self, self._guard, asked, time_left, settle)
+        search = Search(self._guard, asked, time_left, settle, self._accept)
         missing = await search.run(refusal)
         if not search.given_up:
             self._blame(search.culprits)
@@ -111,6 +109,13 @@ class Isolation:
             self._culprits = {id_: until for id_, until in self._culprits.items() if until > now}
         for id_ in ids:
             self._culprits[id_] = now + CULPRIT_SECONDS
+            self._known.pop(id_, None)
+
+    def _refused_alone(self, id_: int) -> None:
+        # It cannot vouch for others any more, but only who spoiled a batch is a culprit.
+        self._known.pop(id_, None)
+        if id_ in self._culprits:
+            self._blame([id_])
 
     # --- missing is not unknown ---
 
@@ -128,7 +133,7 @@ class Isolation:
             try:
                 answers = await self._guard.ask({**chunk, control: False}, time_left, retry=False)
             except LookupFailure as failure:
-                _settle_all(chunk, failure, settle)
+                settle_all(chunk, failure, settle)
                 continue
             whole = control in answers
             for id_ in chunk.keys() & answers.keys():
@@ -137,7 +142,7 @@ class Isolation:
             if not whole:
                 self._stop_batching()
                 return still_missing + ids[start + chunk_size :]
-            _settle_all(still_missing, MessageNotFound("two replies leave it out"), settle)
+            settle_all(still_missing, MessageNotFound("two replies leave it out"), settle)
         return []
 
     def _remember(self, id_: int) -> None:
@@ -160,10 +165,10 @@ class Isolation:
         try:
             answers = await self._guard.ask({last: missing[last]}, time_left, retry=False)
         except LookupFailure as failure:
-            _settle_all(missing, failure, settle)
+            settle_all(missing, failure, settle)
             return None
         if last not in answers:
-            _settle_all(missing, MessageNotFound("the reply leaves it out"), settle)
+            settle_all(missing, MessageNotFound("the reply leaves it out"), settle)
             return None
         self._accept({last: missing[last]}, answers, settle)
         return last
@@ -176,73 +181,3 @@ class Isolation:
                 BATCHING_OFF_SECONDS,
             )
         self._batching_off_until = self._clock() + BATCHING_OFF_SECONDS
-
-
-class _Search:
-    """One hunt for the culprits of a refused batch."""
-
-    def __init__(
-        self, owner: Isolation, guard: Guard, asked: Mapping[int, bool], time_left: TimeLeft, settle: Settle
-    ) -> None:
-        self._owner = owner
-        self._guard = guard
-        self._asked = asked
-        self._time_left = time_left
-        self._settle = settle
-        self._parts = _halves(list(asked))
-        self._requests = 1
-        self.accepted = False
-        self.given_up = False
-        self.culprits: list[int] = []
-
-    async def run(self, refusal: LookupFailure) -> list[int]:
-        missing: list[int] = []
-        # Where everything is refused, no id is to blame, and looking for one would cost 2n requests.
-        limit = math.floor(2 * math.log2(len(self._asked)) + 2)
-        while self._parts:
-            if not self.accepted and self._requests >= limit and not await self._anything_is_accepted():
-                self.given_up = True
-                self._guard.circuit.count(failed=True)
-                for part in self._parts:
-                    _settle_all(part, refusal, self._settle)
-                break
-            if not self._parts:
-                break
-            part = max(self._parts, key=len)
-            self._parts.remove(part)
-            missing += await self._ask(part)
-        return missing
-
-    async def _ask(self, part: list[int]) -> list[int]:
-        asked = {id_: self._asked[id_] for id_ in part}
-        self._requests += 1
-        try:
-            answers = await self._guard.ask(asked, self._time_left, retry=False)
-        except LookupFailure as failure:
-            if failure.splits and len(part) > 1:
-                self._parts += _halves(part)
-                return []
-            if failure.splits:
-                self.culprits += part
-            return _settle_all(part, failure, self._settle)
-        self.accepted = True
-        return self._owner._accept(asked, answers, self._settle)
-
-    async def _anything_is_accepted(self) -> bool:
-        """Ask an id of a part not asked yet alone, and where it is refused one of another part."""
-        for part in (self._parts[0], self._parts[-1]):
-            if part and not self.accepted:
-                await self._ask([part.pop(len(part) // 2)])
-        self._parts = [part for part in self._parts if part]
-        return self.accepted
-
-
-def _halves(ids: list[int]) -> list[list[int]]:
-    middle = len(ids) // 2
-    return [half for half in (ids[:middle], ids[middle:]) if half]
-
-
-def _settle_all(ids: Iterable[int], answer: Answer, settle: Settle) -> list[int]:
-    for id_ in list(ids):
-        settle(id_, answer)
-    return []

@@ -148,10 +148,11 @@ class Latch:
         if probe:
             self._probing = False
         if failure is not None and type(failure) in self.SECONDS:
-            if self._reason is None or probe:
+            # Of several that were in flight together only a worse rejection holds anew, and none doubles the time.
+            if probe or self.SECONDS[type(failure)] > self._seconds:
                 self._hold(failure, again=probe)
             failure.retry_after = self._seconds
-        elif accepted:
+        elif accepted and probe:
             self.release()
 
     def release(self) -> None:

@@ -129,6 +129,14 @@ class UpstreamClient:
         Returns an answer for every id that the reply speaks of; an id that it leaves out is not in the result.
         Raises LookupFailure when the request as a whole failed.
         """
+        try:
+            return await self._ask(asked)
+        except LookupFailure as failure:
+            # It travels on as a value, and its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
+            failure.__context__ = None
+            raise failure.with_traceback(None) from None
+
+    async def _ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
         credentials = self._credentials()
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
@@ -179,15 +187,17 @@ async def _read(response: httpx.Response) -> bytes:
     # wbits 47: zlib recognises gzip and zlib headers by itself.
     inflate = None if encoding in {"identity", ""} else zlib.decompressobj(47)
     body = bytearray()
+    received = 0
     async for chunk in response.aiter_raw(65536):
+        received += len(chunk)
         if inflate is None:
             body += chunk
-        else:
+        elif not inflate.eof:  # what follows a whole stream would pile up in the decompressor
             try:
                 body += inflate.decompress(chunk, MAX_REPLY_BYTES + 1 - len(body))
             except zlib.error:
                 raise InvalidReply("the platform's reply cannot be decompressed") from None
-        if len(body) > MAX_REPLY_BYTES:
+        if max(received, len(body)) > MAX_REPLY_BYTES:
             raise InvalidReply("the platform's reply is too large")
     if inflate is not None and not inflate.eof:
         raise InvalidReply("the platform's reply cannot be decompressed")

@@ -1,12 +1,15 @@
 """The service in process: the application with its lifespan entered, behind an HTTP client."""
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
 
+from app.lookup.resilience import Clock
 from app.main import create_app
+from app.secrets import Secrets
 from app.settings import Settings
 from tests.support.platform import TOKEN, URL, FakePlatform
 
@@ -19,16 +22,26 @@ def settings_for(url: str = URL, **overrides: Any) -> Settings:
 
 @asynccontextmanager
 async def service(
-    platform: FakePlatform | None = None, *, transport: httpx.AsyncBaseTransport | None = None, **overrides: Any
+    platform: FakePlatform | None = None,
+    *,
+    transport: httpx.AsyncBaseTransport | None = None,
+    secrets: Secrets | None = None,
+    clock: Clock = time.monotonic,
+    caller: str = "127.0.0.1",
+    **overrides: Any,
 ) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the running service; without a platform or transport it uses the built-in sandbox."""
+    """A client of the running service; without a platform or transport it uses the built-in sandbox.
+
+    ``caller`` is the address that the client's connection comes from.
+    """
     if platform is not None:
         transport = platform.transport()
     settings = settings_for(**overrides) if transport is not None else Settings.for_sandbox(**overrides)
-    app = create_app(settings, transport=transport)
+    app = create_app(settings, secrets=secrets, transport=transport, clock=clock)
+    inside = httpx.ASGITransport(app, client=(caller, 40000))
     async with (
         app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service") as client,
+        httpx.AsyncClient(transport=inside, base_url="http://service") as client,
     ):
         yield client
 

@@ -36,6 +36,7 @@ SAMPLE = Sample(
     entries_per_lookup=1.0,
     ids_per_request=100.0,
     failed=0,
+    settled=True,
     own_core=1.0,
     load_core=0.2,
 )

@@ -103,3 +103,33 @@ def test_former_values_stay_out_of_the_log_as_well(tmp_path: Path) -> None:
     (tmp_path / NAME.upper()).write_text("new")
     secrets.refresh(at_once=True)
     assert set(secrets.seen()) == {"old", "new"}
+
+
+def test_only_the_names_asked_for_are_taken_at_once(tmp_path: Path) -> None:
+    """A refusal by the platform says nothing about a file of callers' keys that is half-written just then."""
+    secrets = Secrets({NAME: "old", "api_keys": "shop:old"}, tmp_path, from_files=[NAME, "api_keys"])
+    (tmp_path / "API_KEYS").write_text("shop:ne")
+    assert not secrets.refresh("upstream_", at_once=True)
+    assert secrets.get("api_keys") == "shop:old"
+
+
+@pytest.mark.parametrize("before", ["shop:old", None], ids=["with former keys", "without"])
+def test_a_value_that_cannot_be_read_is_never_in_force_and_is_logged_without_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, before: str | None
+) -> None:
+    def parts(value: str) -> list[str]:
+        if "wrong" in value:
+            raise ValueError("entry 1 is bad\nentry 2 is worse")
+        return [value]
+
+    secrets = Secrets({"api_keys": before}, tmp_path, ["api_keys"], {"api_keys": parts})
+    (tmp_path / "API_KEYS").write_text("planted-wrong")
+    for at_once in (False, True, True):
+        assert not secrets.refresh(at_once=at_once)
+    assert secrets.get("api_keys") == before
+    assert [record.getMessage() for record in caplog.records] == [
+        "the file of API_KEYS is wrong (entry 1 is bad; entry 2 is worse): its former value stays in force"
+    ]
+    (tmp_path / "API_KEYS").write_text("shop:new")
+    assert secrets.refresh(at_once=True)
+    assert secrets.get("api_keys") == "shop:new"

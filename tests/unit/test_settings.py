@@ -11,7 +11,13 @@ from tests.conftest import ROOT
 
 SECRET = "s3cret-4711"
 
-pytestmark = pytest.mark.usefixtures("empty_folder")
+pytestmark = pytest.mark.usefixtures("empty_folder", "closed")
+
+
+@pytest.fixture
+def closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key for callers, so that the warning about open services stays out of the others."""
+    monkeypatch.setenv("API_KEYS", "shop:planted-key-4be1f0")
 
 
 def lines_of_a_bad_start() -> list[str]:

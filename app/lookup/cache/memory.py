@@ -1,10 +1,21 @@
-"""The cache of one process: the least recently used answer goes first."""
+"""The cache of one process: the least recently used answer goes first.
 
+A million answers are kept as flat tuples: a third less memory than the records themselves, and, since nothing in
+them can be part of a cycle, nothing for the garbage collector to walk through.
+"""
+
+import sys
 from collections import OrderedDict
 from collections.abc import Collection
+from datetime import datetime
 
 from app.lookup.cache.protocol import Cacheable, Cached, Lifetimes, settled
+from app.lookup.failures import MessageNotFound
 from app.lookup.resilience import Clock
+from app.lookup.states import MessageRecord
+
+_Fields = tuple[float, str | None, datetime | None, int | None, str | None, bool]
+"""Second of the reply, state (None: not found), time, parts, price, whether detail was asked for."""
 
 
 class MemoryCache:
@@ -14,7 +25,7 @@ class MemoryCache:
         self._clock = clock
         self._lifetimes = lifetimes
         self._max_entries = max_entries
-        self._entries: OrderedDict[int, Cached] = OrderedDict()
+        self._entries: OrderedDict[int, _Fields] = OrderedDict()
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -22,9 +33,10 @@ class MemoryCache:
 
     def get(self, id_: int) -> Cached | None:
         """What is known of one id and still good."""
-        cached = self._entries.get(id_)
-        if cached is None:
+        fields = self._entries.get(id_)
+        if fields is None:
             return None
+        cached = _unpacked(id_, fields)
         if self._clock() - cached.replied_at >= self._lifetimes.of(cached.answer):
             del self._entries[id_]
             return None
@@ -47,7 +59,7 @@ class MemoryCache:
         if self._lifetimes.of(kept) <= 0:
             self._entries.pop(id_, None)
             return kept
-        self._entries[id_] = Cached(kept, self._clock())
+        self._entries[id_] = _packed(kept, self._clock())
         self._entries.move_to_end(id_)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
@@ -56,3 +68,18 @@ class MemoryCache:
 
     async def aclose(self) -> None:
         """Nothing was opened."""
+
+
+def _packed(answer: Cacheable, replied_at: float) -> _Fields:
+    if isinstance(answer, MessageNotFound):
+        return replied_at, None, None, None, None, False
+    # A few words and prices stand in most answers: each is kept once.
+    price = None if answer.price_per_part is None else sys.intern(answer.price_per_part)
+    return replied_at, sys.intern(answer.state), answer.changed_at, answer.parts, price, answer.detailed
+
+
+def _unpacked(id_: int, fields: _Fields) -> Cached:
+    replied_at, state, changed_at, parts, price, detailed = fields
+    if state is None:
+        return Cached(MessageNotFound("the platform did not know it"), replied_at)
+    return Cached(MessageRecord(id_, state, changed_at, parts, price, detailed), replied_at)

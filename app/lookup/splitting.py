@@ -1,0 +1,90 @@
+"""Blast radius one: a refused batch is halved until each id that spoils it stands alone."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+from app.lookup.failures import LookupFailure
+from app.lookup.guard import Guard
+from app.lookup.platform import Answer
+
+Settle = Callable[[int, Answer], None]
+"""Takes the answer of one id."""
+TimeLeft = Callable[[], float]
+"""Seconds until the last of those who wait runs out of time."""
+Accept = Callable[[Mapping[int, bool], Mapping[int, Answer], Settle], list[int]]
+
+
+class Search:
+    """One hunt for the culprits of a refused batch.
+
+    ``accept`` settles what a reply answers and returns the ids that it leaves out. Afterwards ``culprits`` holds the
+    ids that were refused alone, unless the hunt was ``given_up`` because nothing at all is accepted.
+    """
+
+    def __init__(
+        self, guard: Guard, asked: Mapping[int, bool], time_left: TimeLeft, settle: Settle, accept: Accept
+    ) -> None:
+        self._accept = accept
+        self._guard = guard
+        self._asked = asked
+        self._time_left = time_left
+        self._settle = settle
+        self._parts = _halves(list(asked))
+        self._requests = 1
+        self._accepted = False
+        self.given_up = False
+        self.culprits: list[int] = []
+
+    async def run(self, refusal: LookupFailure) -> list[int]:
+        """Halve, largest part first. Returns the ids that accepted parts leave out; the others are settled."""
+        missing: list[int] = []
+        # Where everything is refused, no id is to blame, and looking for one would cost 2n requests.
+        limit = math.floor(2 * math.log2(len(self._asked)) + 2)
+        while self._parts:
+            if not self._accepted and self._requests >= limit and not await self._anything_is_accepted():
+                self.given_up = True
+                self._guard.circuit.count(failed=True)
+                for part in self._parts:
+                    settle_all(part, refusal, self._settle)
+                break
+            if not self._parts:
+                break
+            part = max(self._parts, key=len)
+            self._parts.remove(part)
+            missing += await self._ask(part)
+        return missing
+
+    async def _ask(self, part: list[int]) -> list[int]:
+        asked = {id_: self._asked[id_] for id_ in part}
+        self._requests += 1
+        try:
+            answers = await self._guard.ask(asked, self._time_left, retry=False)
+        except LookupFailure as failure:
+            if failure.splits and len(part) > 1:
+                self._parts += _halves(part)
+                return []
+            if failure.splits:
+                self.culprits += part
+            return settle_all(part, failure, self._settle)
+        self._accepted = True
+        return self._accept(asked, answers, self._settle)
+
+    async def _anything_is_accepted(self) -> bool:
+        """Ask an id of a part not asked yet alone, and where it is refused one of another part."""
+        for part in (self._parts[0], self._parts[-1]):
+            if part and not self._accepted:
+                await self._ask([part.pop(len(part) // 2)])
+        self._parts = [part for part in self._parts if part]
+        return self._accepted
+
+
+def _halves(ids: list[int]) -> list[list[int]]:
+    middle = len(ids) // 2
+    return [half for half in (ids[:middle], ids[middle:]) if half]
+
+
+def settle_all(ids: Iterable[int], answer: Answer, settle: Settle) -> list[int]:
+    """Give several ids the same answer. Returns an empty list: nothing is left to ask."""
+    for id_ in list(ids):
+        settle(id_, answer)
+    return []

@@ -1,0 +1,80 @@
+"""Settings that hold lists: what stands in ``API_KEYS``, ``TRUSTED_PROXIES`` and ``CORS_ORIGINS``.
+
+Each function raises ValueError with a line for every mistake. The lines name entries by their position, never by
+what stands there: a secret may have been put in the wrong place.
+"""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+MIN_KEY_LENGTH = 16
+"""Characters. Keys are compared by a fast hash, so they must be long and random; a password is neither."""
+
+Network = IPv4Network | IPv6Network
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_KEY = re.compile(r"[!-+\--~]*")  # printable ASCII without space and comma
+_ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_DEFAULT_PORTS = {"http": "80", "https": "443"}
+
+
+def api_keys(text: str) -> dict[str, str]:
+    """Each key and the name of the caller that holds it, from ``name:key,name:key``."""
+    names: dict[str, int] = {}
+    keys: dict[str, int] = {}
+    mistakes = []
+    for position, entry in _entries(text):
+        name, colon, key = entry.partition(":")
+        if not colon:
+            mistakes.append(f"entry {position} is not of the form name:key")
+            continue
+        if not _NAME.fullmatch(name):
+            mistakes.append(f"entry {position} has a name with other characters than A-Z a-z 0-9 . _ -, or not 1 to 64")
+        if len(key) < MIN_KEY_LENGTH:
+            mistakes.append(f"entry {position} has a key of less than {MIN_KEY_LENGTH} characters")
+        if not _KEY.fullmatch(key):
+            mistakes.append(f"entry {position} has a key with a space, or with characters beyond ASCII")
+        for kind, value, seen in (("name", name, names), ("key", key, keys)):
+            first = seen.setdefault(value, position)
+            if first != position:
+                mistakes.append(f"entry {position} has the same {kind} as entry {first}")
+    _complain(mistakes)
+    return dict(zip(keys, names, strict=True))
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    """Networks, from ``10.0.0.0/8, 2001:db8::/32``; an address alone is a network of one."""
+    found: list[Network] = []
+    mistakes = []
+    for position, entry in _entries(text):
+        try:
+            found.append(ip_network(entry))
+        except ValueError:
+            mistakes.append(f"entry {position} is not a network, or has bits beyond its prefix")
+    _complain(mistakes)
+    return tuple(found)
+
+
+def origins(text: str) -> tuple[str, ...]:
+    """Origins exactly as browsers send them (RFC 6454, section 6.1), from ``https://shop.example, http://host:8080``."""
+    found = []
+    mistakes = []
+    for position, entry in _entries(text):
+        match = _ORIGIN.fullmatch(entry)
+        if match is None or int(match[2] or 1) > 65535:
+            mistakes.append(f"entry {position} is not an origin: scheme://host or scheme://host:port in lower case")
+        elif match[2] == _DEFAULT_PORTS.get(match[1], ""):
+            mistakes.append(f"entry {position} names the scheme's own port, which browsers leave out")
+        else:
+            found.append(entry)
+    _complain(mistakes)
+    return tuple(found)
+
+
+def _entries(text: str) -> list[tuple[int, str]]:
+    return [(position, entry.strip()) for position, entry in enumerate(text.split(","), start=1)]
+
+
+def _complain(mistakes: list[str]) -> None:
+    if mistakes:
+        raise ValueError("\n".join(mistakes))

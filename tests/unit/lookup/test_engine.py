@@ -1,0 +1,136 @@
+"""The sentence "cache, then batcher"."""
+
+import asyncio
+
+import pytest
+
+from app.lookup.engine import Source
+from app.lookup.failures import MessageNotFound, ServerError
+from app.lookup.states import MessageRecord
+from tests.support.lookup import WHEN, PlatformInMemory, ask, engine_before, kinds
+from tests.support.virtual_time import on_virtual_time
+
+
+@on_virtual_time
+async def test_a_cached_answer_tells_its_age_and_the_whole_lifetime_of_its_kind() -> None:
+    engine = engine_before(PlatformInMemory(states={2: "read"}, unknown={3}))
+    fresh = await engine.lookup([1, 2, 3], False)
+    assert [(each.age, each.lifetime, each.source) for each in fresh.values()] == [
+        (0, 60, Source.UPSTREAM),
+        (0, 86400, Source.UPSTREAM),
+        (0, 2, Source.UPSTREAM),
+    ]
+    await asyncio.sleep(1.5)
+    cached = await engine.lookup([1, 2, 3], False)
+    assert [round(each.age, 1) for each in cached.values()] == pytest.approx([1.5, 1.5, 1.5], abs=0.2)
+    assert [(each.lifetime, each.source) for each in cached.values()] == [
+        (60, Source.CACHE),
+        (86400, Source.CACHE),
+        (2, Source.CACHE),
+    ]
+
+
+@on_virtual_time
+async def test_a_failure_is_not_kept_and_has_no_lifetime() -> None:
+    platform = PlatformInMemory(script=[ServerError, ServerError])
+    engine = engine_before(platform)
+    found = await engine.lookup([1], False)
+    assert kinds([found[1].answer]) == {"ServerError"}
+    assert found[1].lifetime == 0
+    assert found[1].source is Source.UPSTREAM
+    assert kinds(await ask(engine, 1)) == {"deliver"}
+
+
+@on_virtual_time
+async def test_ids_are_asked_once_and_answered_in_the_order_asked() -> None:
+    platform = PlatformInMemory()
+    engine = engine_before(platform)
+    await ask(engine, 5)
+    assert list(await engine.lookup([9, 5, 9, 1, 5], False)) == [9, 5, 1]
+    assert platform.requests[-1].ids == [9, 1]
+
+
+@on_virtual_time
+async def test_no_ids_are_no_question() -> None:
+    platform = PlatformInMemory()
+    assert await engine_before(platform).lookup([], False) == {}
+    assert platform.requests == []
+
+
+@on_virtual_time
+async def test_a_cached_entry_with_detail_serves_both() -> None:
+    platform = PlatformInMemory()
+    engine = engine_before(platform)
+    await ask(engine, 1, detail=True)
+    assert await ask(engine, 1, detail=True) == await ask(engine, 1)
+    assert len(platform.requests) == 1
+
+
+@pytest.mark.parametrize("state", ["deliver", "read"])
+@on_virtual_time
+async def test_a_cached_entry_without_detail_does_not_serve_who_wants_it(state: str) -> None:
+    platform = PlatformInMemory(state=state)
+    engine = engine_before(platform)
+    await ask(engine, 1)
+    (answer,) = await ask(engine, 1, detail=True)
+    assert answer == MessageRecord(1, state, WHEN, 1, "10.6000000", detailed=True)
+    assert [request.entries for request in platform.requests] == [{1: False}, {1: True}]
+
+
+@on_virtual_time
+async def test_no_cache_asks_anew_for_what_may_change() -> None:
+    platform = PlatformInMemory(unknown={2})
+    engine = engine_before(platform)
+    await ask(engine, [1, 2])
+    platform.requests.clear()
+    found = await engine.lookup([1, 2], False, fresh=True)
+    assert platform.requests[0].ids == [1, 2]
+    assert all(each.source is Source.UPSTREAM for each in found.values())
+
+
+@on_virtual_time
+async def test_no_cache_does_not_ask_for_a_final_state_that_is_known_with_the_detail_asked_for() -> None:
+    platform = PlatformInMemory(state="read")
+    engine = engine_before(platform)
+    await ask(engine, 1)
+    await ask(engine, 1, fresh=True)
+    assert len(platform.requests) == 1
+    await ask(engine, 1, detail=True, fresh=True)
+    await ask(engine, 1, detail=True, fresh=True)
+    await ask(engine, 1, fresh=True)
+    assert len(platform.requests) == 2
+
+
+@on_virtual_time
+async def test_no_cache_may_join_a_flight() -> None:
+    platform = PlatformInMemory(latency=1.0)
+    engine = engine_before(platform)
+    first = asyncio.create_task(ask(engine, 1))
+    await asyncio.sleep(0.5)
+    await asyncio.gather(first, ask(engine, 1, fresh=True))
+    assert len(platform.requests) == 1
+
+
+@on_virtual_time
+async def test_a_later_pending_reply_does_not_undo_a_final_state_for_anybody() -> None:
+    latencies = iter([1.0, 0.1])
+    platform = PlatformInMemory(latency=lambda: next(latencies), states={1: "read"})
+    engine = engine_before(platform)
+    slow = asyncio.create_task(ask(engine, 1))
+    await asyncio.sleep(0.1)
+    assert kinds(await ask(engine, 1, detail=True)) == {"read"}
+    platform.states[1] = "send"
+    assert kinds(await slow) == {"read"}
+    assert kinds(await ask(engine, 1)) == {"read"}
+
+
+@on_virtual_time
+async def test_unknown_ids_are_remembered_for_a_short_while() -> None:
+    platform = PlatformInMemory(unknown={1})
+    engine = engine_before(platform)
+    assert [type(answer) for answer in await ask(engine, 1)] == [MessageNotFound]
+    await ask(engine, 1)
+    assert len(platform.requests) == 1
+    await asyncio.sleep(2)
+    platform.unknown = set()
+    assert kinds(await ask(engine, 1)) == {"deliver"}
