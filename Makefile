@@ -12,7 +12,7 @@ else
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
 endif
 
-.PHONY: help run test check format openapi docs bench soak lock clean
+.PHONY: help run test check format openapi docs bench soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -64,6 +64,9 @@ bench: .venv/.run ## measure against what a user would pick instead, 5 minutes (
 
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)
+
+drill: .venv/.run ## rehearse one fault after another: metrics must name each cause, 2 minutes
+	$(BIN)/python -m tools.drill
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock

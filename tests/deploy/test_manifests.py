@@ -7,11 +7,12 @@ import pytest
 from app.server import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.deploy.breaks import BREAKS
+from tests.deploy.conftest import COMPONENTS
 from tests.support.manifests.breaking import Break
 from tests.support.manifests.checks import CHECKS, Check
 from tests.support.manifests.reading import AHEAD_OF_THE_CODE, MANIFESTS, Documents, all_of, is_sandbox, pod, variables
 
-OVERLAYS = [*sorted(folder.name for folder in (MANIFESTS / "overlays").iterdir()), "autoscaled"]
+OVERLAYS = [*sorted(folder.name for folder in (MANIFESTS / "overlays").iterdir()), *COMPONENTS]
 COMMON_INGRESS_KEEP_ALIVE_SECONDS = 60
 TO_CHANGE = ["newName", "newTag", "UPSTREAM_URL", "UPSTREAM_TIMEZONE", "secretName", "ingress-nginx", "monitoring"]
 
@@ -51,7 +52,7 @@ def test_the_sandbox_overlays_settings_need_nothing_else(
 def test_a_changed_setting_rolls_the_pods(overlays: dict[str, Documents]) -> None:
     names = {all_of(documents, "ConfigMap")[0]["metadata"]["name"] for documents in overlays.values()}
 
-    assert len(names) == 2  # the autoscaled overlay has production's settings
+    assert len(names) == 2  # the overlays with a component have production's settings
 
 
 def test_only_pods_that_may_read_secrets_belong_to_their_group(overlays: dict[str, Documents]) -> None:
@@ -69,6 +70,10 @@ def test_what_is_said_ahead_of_the_code_is_what_the_code_then_says() -> None:
 
 def test_a_kept_alive_connection_outlives_an_ingresses_patience() -> None:
     assert KEEP_ALIVE_SECONDS > COMMON_INGRESS_KEEP_ALIVE_SECONDS
+
+
+def test_every_component_is_tried() -> None:
+    assert set(COMPONENTS.values()) == {folder.name for folder in (MANIFESTS / "components").iterdir()}
 
 
 def test_what_to_change_first_is_marked() -> None:
