@@ -12,15 +12,17 @@ kind: Kustomization
 resources: [../production]
 components: [../../components/autoscaling]
 """
+WITH_REDIS = AUTOSCALED.replace("autoscaling", "redis")
 
 
 @pytest.fixture(scope="session")
 def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Documents]:
-    """The documents of each overlay, and of the production one with the autoscaling component."""
+    """The documents of each overlay, and of the production one with each of the components."""
     tree = tmp_path_factory.mktemp("deploy") / "kubernetes"
     shutil.copytree(MANIFESTS, tree)
-    (tree / "overlays" / "autoscaled").mkdir()
-    (tree / "overlays" / "autoscaled" / "kustomization.yaml").write_text(AUTOSCALED)
+    for name, text in (("autoscaled", AUTOSCALED), ("with-redis", WITH_REDIS)):
+        (tree / "overlays" / name).mkdir()
+        (tree / "overlays" / name / "kustomization.yaml").write_text(text)
     return {folder.name: render(folder) for folder in sorted((tree / "overlays").iterdir())}
 
 
