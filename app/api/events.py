@@ -38,6 +38,11 @@ data: {"id":82218,"type":"/problems/message-not-found","title":"Message not foun
 
 """
 
+_CONTENT = {
+    "schema": {"type": "string"},
+    "examples": {"begin": {"summary": "The beginning: one state, one unknown message", "value": _EXAMPLE}},
+}
+
 router = APIRouter(prefix="/messages", tags=["Messages"])
 
 
@@ -55,7 +60,7 @@ router = APIRouter(prefix="/messages", tags=["Messages"])
     responses={
         200: {
             "description": "The stream.",
-            "content": {"text/event-stream": {"schema": {"type": "string"}, "example": _EXAMPLE}},
+            "content": {"text/event-stream": _CONTENT},
         },
         204: {"description": "The stream has come to its end."},
         **responses("invalid-request", "unauthenticated", "rate-limited", "overloaded"),

@@ -24,7 +24,7 @@ _ENTRIES = {
     "content": {
         "application/json": {
             "schema": {"type": "array", "items": {"type": "object", "properties": {"id_sms": {"type": "integer"}}}},
-            "example": [{"id_sms": 82216}, {"id_sms": 82217}],
+            "examples": {"two": {"summary": "Both were taken", "value": [{"id_sms": 82216}, {"id_sms": 82217}]}},
         }
     }
 }
