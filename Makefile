@@ -4,7 +4,7 @@ PORT := 8000
 PYTEST_ARGS :=
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
-LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11
+LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra redis
 
 ifneq ($(UV),)
 INSTALL := VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r
