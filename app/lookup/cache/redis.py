@@ -189,13 +189,12 @@ class RedisStore:
     def _decoded(self, ids: Iterable[int], reply: object) -> dict[int, Cached]:
         found: dict[int, Cached] = {}
         now = self._clock()
-        for id_, pair in zip(ids, reply if isinstance(reply, list) else (), strict=False):
-            if pair is None:
+        for id_, each in zip(ids, reply if isinstance(reply, list) else (), strict=False):
+            if each is None:
                 continue
             try:
-                value, left_ms = pair
-                cached = decode(id_, value, left_ms, now, self._lifetimes)
-            except (TypeError, ValueError):
+                cached = decode(id_, each, now, self._lifetimes)
+            except ValueError:
                 self.errors["value"] += 1
                 continue
             if cached is not None:
