@@ -95,10 +95,14 @@ class SharedCache:
             self._writing = asyncio.get_running_loop().create_task(self._write())
         return kept
 
-    async def aclose(self) -> None:
-        """Write what is not written yet, as far as the store takes it, and close it."""
+    async def flush(self) -> None:
+        """Wait until everything is written, or dropped."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
+
+    async def aclose(self) -> None:
+        """Write what is not written yet, as far as the store takes it, and close it."""
+        await self.flush()
         if self._reading is not None:
             await asyncio.wait([self._reading])
         await self._store.aclose()
