@@ -53,8 +53,6 @@ def test_a_final_state_that_is_written_never_regresses_whoever_writes_last(
                 assert found is not None
                 assert isinstance(found.answer, MessageRecord)
                 assert found.answer.state == first_final
-                held = [(await replica.get_many([1]))[1].answer for replica in replicas]
-                assert all(is_final(answer) for answer in held if answer is not None)
             elif found is not None and is_final(found.answer):
                 assert isinstance(found.answer, MessageRecord)
                 first_final = found.answer.state

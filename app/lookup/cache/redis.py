@@ -104,7 +104,7 @@ class RedisStore:
         finally:
             self._connecting = None
 
-    async def read(self, ids: Collection[int], limit: float = CALL_LIMIT) -> dict[int, Cached]:
+    async def read(self, ids: Collection[int], limit: float) -> dict[int, Cached]:
         """What is there and still good; nothing where the reply does not come within ``limit`` seconds."""
         return self._decoded(ids, await self._call("read", READ, ids, [], limit))
 
