@@ -17,7 +17,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.lookup.cache.condition import Condition
+from app.lookup.cache.condition import Condition, time_limit
 from app.lookup.cache.protocol import Cached, Lifetimes
 from app.lookup.cache.values import READ, WRITE, Script, decode, encode
 from app.lookup.resilience import Clock
@@ -79,8 +79,8 @@ class RedisStore:
         return self.usable
 
     def writable(self) -> bool:
-        """Whether it can be written to now: a full or read-only server can still be read."""
-        return self.ready() and self._writing.may_try()
+        """Whether it is worth while to write: a full or read-only server can still be read."""
+        return (self.ready() or self._connecting is not None) and self._writing.may_try()
 
     async def connect(self) -> None:
         """Connect and see whether a read is answered in time. Never raises: what failed is tried again later."""
@@ -89,11 +89,12 @@ class RedisStore:
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 await connection.connect()
-            async with asyncio.timeout(CALL_LIMIT):
+            async with time_limit(CALL_LIMIT):
                 await _run(connection, READ, [f"{self._keys}0"], [])
         except Exception as error:
             await _close(connection)
-            self._use.failed(self._count("connect", started, error), at_once=True)
+            # A refusal is clear; being late may be chance.
+            self._use.failed(self._count("connect", started, error), at_once=_kind(error) != "timeout")
         except asyncio.CancelledError:
             await _close(connection)
             raise
@@ -108,11 +109,14 @@ class RedisStore:
         """What is there and still good; nothing where the reply does not come within ``limit`` seconds."""
         return self._decoded(ids, await self._call("read", READ, ids, [], limit))
 
-    async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached]:
+    async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
         """Write answers, each for what is left of its lifetime.
 
-        Returns what is there instead, where the server's rule (``protocol.settled``) kept more or something else.
+        Returns what is there instead, where the server's rule (``protocol.settled``) kept more or something else;
+        None where it failed.
         """
+        if not self.ready() and self._connecting is not None:
+            await asyncio.wait([self._connecting])
         now = self._clock()
         arguments: dict[int, tuple[bytes, bytes]] = {}
         for id_, cached in answers.items():
@@ -120,10 +124,11 @@ class RedisStore:
             left_ms = int((lifetime - (now - cached.replied_at)) * 1000)
             if left_ms > 0:
                 arguments[id_] = encode(cached.answer, int(lifetime * 1000)), str(left_ms).encode()
-        if not arguments or not self.writable():
+        if not arguments:
             return {}
         flat = [each for pair in arguments.values() for each in pair]
-        return self._decoded(arguments, await self._call("write", WRITE, arguments, flat, CALL_LIMIT))
+        reply = await self._call("write", WRITE, arguments, flat, CALL_LIMIT)
+        return None if reply is None else self._decoded(arguments, reply)
 
     async def aclose(self) -> None:
         """Close what is open."""
@@ -142,7 +147,7 @@ class RedisStore:
             return None
         started = self._clock()
         try:
-            async with asyncio.timeout(limit), self._turn:
+            async with time_limit(limit), self._turn:
                 reply = await self._trip(script, [f"{self._keys}{id_}" for id_ in ids], arguments)
         except Exception as error:  # whatever it is, it is Redis's failure and not a lookup's
             # A server that refuses to write (full, read-only) may still be read.
@@ -150,6 +155,7 @@ class RedisStore:
             (self._writing if refused else self._use).failed(self._count(operation, started, error))
             if not self._use.good:
                 await self._drop()
+            self.ready()
             return None
         self._use.worked()
         if operation == "write":

@@ -23,6 +23,8 @@ MAX_READ = 1000
 MAX_WRITTEN = 250
 """A write costs several times as much, and reads wait for their turn."""
 MAX_UNWRITTEN = 10_000
+WRITE_ATTEMPTS = 2
+"""A final state that is not written is asked for again by every replica; one lost connection must not do that."""
 
 
 class Store(Protocol):
@@ -32,13 +34,13 @@ class Store(Protocol):
         """Whether it can be asked now."""
 
     def writable(self) -> bool:
-        """Whether it can be written to now."""
+        """Whether it is worth while to write."""
 
     async def read(self, ids: Collection[int], limit: float) -> dict[int, Cached]:
         """What is there, within ``limit`` seconds."""
 
-    async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached]:
-        """Write answers. Returns what is there instead, where a final state or a detail was kept."""
+    async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
+        """Write answers. Returns what is there instead, where a final state or a detail was kept; None: it failed."""
 
     async def aclose(self) -> None:
         """Close what is open."""
@@ -142,10 +144,14 @@ class SharedCache:
                 chosen = dict(itertools.islice(self._unwritten.items(), MAX_WRITTEN))
                 for id_ in chosen:
                     del self._unwritten[id_]
-                if self._store.writable():
-                    self._adopt(await self._store.write(chosen))
-                else:
+                kept = None
+                for _ in range(WRITE_ATTEMPTS):
+                    if kept is None and self._store.writable():
+                        kept = await self._store.write(chosen)
+                if kept is None:
                     self.dropped += len(chosen)
+                else:
+                    self._adopt(kept)
         finally:
             self._writing = None
 
