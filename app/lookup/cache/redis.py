@@ -148,7 +148,9 @@ class RedisStore:
         started = self._clock()
         try:
             async with time_limit(limit), self._turn:
-                reply = await self._trip(script, [f"{self._keys}{id_}" for id_ in ids], arguments)
+                if self._connection is None:
+                    return None  # lost, and counted, by whoever had the turn before
+                reply = await self._trip(self._connection, script, [f"{self._keys}{id_}" for id_ in ids], arguments)
         except Exception as error:  # whatever it is, it is Redis's failure and not a lookup's
             # A server that refuses to write (full, read-only) may still be read.
             refused = operation == "write" and isinstance(error, exceptions.ResponseError)
@@ -163,10 +165,9 @@ class RedisStore:
         self.observe(operation, self._clock() - started, "ok")
         return reply
 
-    async def _trip(self, script: Script, keys: list[str], arguments: list[bytes]) -> object:
-        connection = self._connection
-        if connection is None:
-            raise exceptions.ConnectionError("lost while waiting for a turn")
+    async def _trip(
+        self, connection: AbstractConnection, script: Script, keys: list[str], arguments: list[bytes]
+    ) -> object:
         try:
             try:
                 return await _run(connection, script, keys, arguments)
