@@ -25,6 +25,9 @@ def main() -> None:
         settings, secrets, warnings = load_settings()
         if tracing.wanted() and not tracing.available():
             raise SettingsError([f"{tracing.ENDPOINT_VARIABLES[0]}: traces need the extra `tracing`; allowed: unset"])
+        if settings.metrics_port == settings.port:
+            # Two sockets that do not listen yet may share an address, so the second start would fail late.
+            raise SettingsError(["METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics"])
         listener = bind(settings.host, settings.port)
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
         app = create_app(settings, secrets=secrets, housekeeping=summary.flush)

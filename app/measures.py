@@ -6,6 +6,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.engine import Engine, Source
+from app.lookup.failures import LookupFailure
 from app.telemetry.metrics import PREFIX
 from app.upstream.client import UpstreamClient
 
@@ -19,7 +20,7 @@ def engine_metrics(engine: Engine, cache: MemoryCache, client: UpstreamClient) -
 
 def _lookups(engine: Engine) -> Iterable[Metric]:
     yield _counter("lookups", "Ids looked up, by where the answer came from.", "source", _all(engine.lookups, Source))
-    yield _counter("lookup_failures", "Ids answered with a problem, by its slug.", "problem", dict(engine.failures))
+    yield _counter("lookup_failures", "Ids answered with a problem, by its slug.", "problem", _problems(engine))
     yield _gauge("queued_ids", "Ids that wait for a slot towards the platform.", engine.batcher.queued)
     yield _gauge("upstream_in_flight", "Slots towards the platform in use.", engine.batcher.in_flight)
     yield _gauge(
@@ -78,3 +79,12 @@ def _gauge(name: str, meaning: str, value: float) -> Metric:
 def _all(counts: dict[Source, int], kinds: Iterable[Source]) -> dict[str, int]:
     """Also those that have not happened yet: a series that is missing cannot be alerted on."""
     return {kind.value: counts.get(kind, 0) for kind in kinds}
+
+
+def _problems(engine: Engine) -> dict[str, int]:
+    return dict.fromkeys(sorted(_slugs(LookupFailure)), 0) | engine.failures
+
+
+def _slugs(kind: type[LookupFailure]) -> set[str]:
+    """The slug of a kind of failure, and those of all kinds below it."""
+    return {kind.slug}.union(*(_slugs(each) for each in kind.__subclasses__()))

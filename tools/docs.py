@@ -13,6 +13,7 @@ from app.api.catalogue import CATALOGUE, ProblemType
 from app.settings import SANDBOX_URL, Settings
 from app.settings_fields import allowed_values
 from app.upstream import sandbox
+from tools import dashboard
 from tools import faults as fault_table
 
 ROOT = Path(__file__).parent.parent
@@ -68,6 +69,7 @@ def _problem(row: ProblemType) -> str:
     return (
         f"## {row.slug}\n\n**{row.status} {row.title}.** {row.cause}\n\n"
         f"- The caller: {row.caller}\n- The operator: {row.operator}\n"
+        f"- More, with commands: [runbook](runbook.md#{row.slug})\n"
     )
 
 
@@ -109,6 +111,7 @@ GENERATED: dict[str, Callable[[str], str]] = {
     "docs/configuration.md": configuration,
     ".env.example": env_example,
     "README.md": readme,
+    "deploy/monitoring/dashboard.json": dashboard.document,
 }
 
 
@@ -119,7 +122,8 @@ def settings() -> list[tuple[str, FieldInfo]]:
 
 def default(field: FieldInfo) -> str:
     """The default as it would be written in a variable; empty where there is none."""
-    return "" if field.default is None else str(field.default)
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    return "" if value is None else str(value)
 
 
 def why(field: FieldInfo) -> str:

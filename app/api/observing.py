@@ -5,13 +5,14 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
-from app.telemetry.tracing import trace_id_of
+from app.telemetry.tracing import own_trace_id, trace_id_of
 
 UNMATCHED = "unmatched"
 """The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
 
-log = logging.getLogger("app.access")
+log = logging.getLogger(ACCESS)
 
 
 class Observer:
@@ -44,9 +45,11 @@ class Observer:
         route = getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
         self._metrics.http_request(route, method, status, seconds)
+        state = scope["state"]
+        if "problem" in state:
+            self._metrics.http_problem(route, state["problem"])
         if not log.isEnabledFor(logging.INFO):
             return
-        state = scope["state"]
         client = scope.get("client")
         fields = {
             "caller": state.get("caller") or (client[0] if client else None),
@@ -55,10 +58,18 @@ class Observer:
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
         }
-        traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
-        if traceparent and (trace_id := trace_id_of(traceparent)):
+        trace_id = own_trace_id() or _callers_trace_id(scope)
+        if trace_id:
             fields["trace_id"] = trace_id
         for name in ("source", "entries", "problem"):
             if name in state:
                 fields[name] = state[name]
-        log.info("request", extra={"fields": fields})
+        # Made by hand: log.info would walk the stack to find out who calls, for each request.
+        record = logging.LogRecord(ACCESS, logging.INFO, __file__, 0, "request", None, None)
+        record.fields = fields
+        log.handle(record)
+
+
+def _callers_trace_id(scope: Scope) -> str | None:
+    traceparent = next((value for name, value in scope["headers"] if name == b"traceparent"), None)
+    return trace_id_of(traceparent) if traceparent else None

@@ -11,6 +11,7 @@ sent, and once sent it runs to its end, for the cache. Who wants detail never jo
 """
 
 import asyncio
+import contextvars
 import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -21,6 +22,7 @@ from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
 from app.lookup.waiting import Answers, Caller, Deadlines, Entry
+from app.telemetry.logs import request_id_of_log
 from app.telemetry.tracing import current_span, serving
 
 Remember = Callable[[int, Answer], Answer]
@@ -73,7 +75,8 @@ class Batcher:
 
     async def ask(self, ids: Iterable[int], detail: bool) -> Answers:
         """Answers for distinct ids. Never raises LookupFailure: failures are answers."""
-        caller = Caller(self._deadlines.next(), asyncio.get_running_loop().create_future(), current_span())
+        done = asyncio.get_running_loop().create_future()
+        caller = Caller(self._deadlines.next(), done, current_span(), request_id_of_log.get())
         refusal = self._stopped or self._guard.refusal()
         if refusal is not None:
             for id_ in ids:
@@ -87,13 +90,13 @@ class Batcher:
                 if entry.callers:
                     caller.answers.joined.add(id_)
                 entry.join(caller)
+        if caller.answers.refused:
+            log.log(Overloaded.log_level, "the queue is full: ids are refused (MAX_QUEUED_IDS)")
         if caller.open:
             self._deadlines.watch(caller)
             self._wake()
-            try:
-                await caller.done
-            finally:
-                caller.done.cancel()
+            # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
+            await caller.done
         return caller.answers
 
     async def drain(self) -> None:
@@ -148,7 +151,8 @@ class Batcher:
             if batch:
                 for entry in batch:
                     self._flying[entry.detail][entry.id] = entry
-                flight = asyncio.get_running_loop().create_task(self._fly(batch))
+                # In a context of its own, or its log lines would name the one request that happened to start it.
+                flight = asyncio.get_running_loop().create_task(self._fly(batch), context=contextvars.Context())
                 self._flights.add(flight)
 
     def _next_batch(self) -> list[Entry]:
@@ -191,7 +195,8 @@ class Batcher:
         try:
             again = await self._isolation.ask({entry.id: entry.detail for entry in batch}, time_left, settle)
         except Exception:
-            log.exception("a flight ended in a defect of this service")
+            concerned = sorted({caller.request_id or "" for entry in batch for caller in entry.callers})
+            log.exception("a flight ended in a defect of this service", extra={"fields": {"request_ids": concerned}})
         finally:
             self._land(open_entries, again)
 

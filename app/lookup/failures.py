@@ -175,3 +175,4 @@ class Overloaded(NotAsked):
     """The queue is full, or the service is stopping."""
 
     slug = "overloaded"
+    log_level = logging.WARNING

@@ -87,6 +87,7 @@ class Circuit:
                 self._open_until = self._clock() + self.OPEN_SECONDS
             elif failed is False:
                 self._open_until = None
+                log.info("the circuit is closed: the platform answers again")
         elif failed is not None and self._open_until is None:
             self.count(failed)
 
@@ -100,6 +101,7 @@ class Circuit:
         many = len(self._attempts) >= self.LEAST_ATTEMPTS
         if many and self._failures >= self.FAILURE_RATIO * len(self._attempts) and self._open_until is None:
             self._open_until = now + self.OPEN_SECONDS
+            log.error("the circuit is open: the platform fails too often and is left alone")
             self._attempts.clear()
             self._failures = 0
 

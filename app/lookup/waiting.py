@@ -30,15 +30,18 @@ class Answers(dict[int, Answer]):
 class Caller:
     """One caller's question: the ids that are still open, and where the answers gather.
 
-    ``span`` is the caller's place in a trace, where there is one.
+    ``span`` is the caller's place in a trace, ``request_id`` its request in the log, where there is one.
     """
 
-    __slots__ = ("answers", "deadline", "done", "open", "span")
+    __slots__ = ("answers", "deadline", "done", "open", "request_id", "span")
 
-    def __init__(self, deadline: float, done: asyncio.Future[None], span: object = None) -> None:
+    def __init__(
+        self, deadline: float, done: asyncio.Future[None], span: object = None, request_id: str | None = None
+    ) -> None:
         self.deadline = deadline
         self.done = done
         self.span = span
+        self.request_id = request_id
         self.answers = Answers()
         self.open: set[int] = set()
 

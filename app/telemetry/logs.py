@@ -9,12 +9,13 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from datetime import UTC, datetime
 from typing import Any, TextIO
 
 request_id_of_log: ContextVar[str | None] = ContextVar("request_id_of_log", default=None)
 """The id of the request that the current task works for."""
 
+ACCESS = "app.access"
+"""The logger of the line that each request gets."""
 REDACTED = "[redacted]"
 REPEAT_SECONDS = 10.0
 """A fault is logged once in this time; its repetitions are counted."""
@@ -31,10 +32,17 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        # Both kept, because this runs for every request: json.dumps would make an encoder for each line, and most
+        # lines share their second with the one before.
+        self._encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
+        self._second = (0, "")
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; a traceback becomes a string in it."""
         entry = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": self._time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
@@ -45,7 +53,16 @@ class JsonFormatter(logging.Formatter):
         entry |= fields_of(record)
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        return self._encode(entry)
+
+    def _time(self, record: logging.LogRecord) -> str:
+        """RFC 3339 in UTC, with milliseconds."""
+        second, text = self._second
+        if int(record.created) != second:
+            second = int(record.created)
+            text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}.{int(record.created * 1000) % 1000:03d}+00:00"
 
 
 class TextFormatter(logging.Formatter):
@@ -55,9 +72,11 @@ class TextFormatter(logging.Formatter):
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
-        """The line, with the fields after it."""
+        """The line, with the request's id and the fields after it."""
         line = super().formatMessage(record)
-        fields = " ".join(f"{name}={value}" for name, value in fields_of(record).items())
+        request_id = request_id_of_log.get()
+        shown = ({"request_id": request_id} if request_id else {}) | fields_of(record)
+        fields = " ".join(f"{name}={value}" for name, value in shown.items())
         return f"{line}  {fields}" if fields else line
 
 
@@ -84,7 +103,9 @@ class Redacting(logging.Formatter):
 
 
 class Summary(logging.Filter):
-    """Lets a warning or error pass once in ten seconds, and tells afterwards how many more there were.
+    """Lets a message pass once, and as long as it comes back tells every ten seconds how many more there were.
+
+    Not for the access line, which every request has, nor for debugging.
 
     ``flush`` tells of faults that have stopped; something has to call it now and then.
     """
@@ -92,34 +113,39 @@ class Summary(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._faults: dict[tuple[str, str], tuple[float, int, logging.LogRecord]] = {}
+        self._faults: dict[tuple[str, str], tuple[float, int, int]] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is the first of its kind."""
-        if record.levelno < logging.WARNING or hasattr(record, "is_summary"):
+        if record.name == ACCESS or record.levelno < logging.INFO or hasattr(record, "is_summary"):
             return True
         key = (record.name, record.getMessage())
-        since, more, first = self._faults.get(key, (0.0, 0, record))
-        if key in self._faults and self._clock() - since < REPEAT_SECONDS:
-            self._faults[key] = (since, more + 1, first)
+        now = self._clock()
+        if key in self._faults and now - self._faults[key][0] >= REPEAT_SECONDS:
+            self._tell(key, now)
+        if key in self._faults:
+            since, more, level = self._faults[key]
+            self._faults[key] = (since, more + 1, level)
             return False
-        self._tell(key)
         if len(self._faults) < MAX_FAULTS:
-            self._faults[key] = (self._clock(), 0, record)
+            self._faults[key] = (now, 0, record.levelno)
         return True
 
     def flush(self) -> None:
         """Tell of the faults whose time is over."""
+        now = self._clock()
         for key, (since, _, _) in list(self._faults.items()):
-            if self._clock() - since >= REPEAT_SECONDS:
-                self._tell(key)
+            if now - since >= REPEAT_SECONDS:
+                self._tell(key, now)
 
-    def _tell(self, key: tuple[str, str]) -> None:
-        _, more, first = self._faults.pop(key, (0.0, 0, None))
-        if more and first is not None:
-            message = f"{key[1]} ({more} more in {REPEAT_SECONDS:g} s)"
-            extra = {"is_summary": True, "fields": {"repeated": more}}
-            logging.getLogger(first.name).log(first.levelno, "%s", message, extra=extra)
+    def _tell(self, key: tuple[str, str], now: float) -> None:
+        """Tell how often the fault came back, and go on counting; forget it if it did not."""
+        _, more, level = self._faults.pop(key)
+        if more:
+            self._faults[key] = (now, 0, level)
+            name, text = key
+            message = f"{text} ({more} more in {REPEAT_SECONDS:g} s)"
+            logging.getLogger(name).log(level, "%s", message, extra={"is_summary": True, "fields": {"repeated": more}})
 
 
 def configure_logs(

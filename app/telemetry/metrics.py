@@ -9,7 +9,15 @@ import threading
 from collections.abc import Callable, Iterable
 from wsgiref.simple_server import WSGIServer
 
-from prometheus_client import CollectorRegistry, Histogram, Info, disable_created_metrics, start_http_server
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    Info,
+    ProcessCollector,
+    disable_created_metrics,
+    start_http_server,
+)
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
@@ -37,6 +45,14 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self._problems = Counter(
+            f"{PREFIX}_http_problems",
+            "Requests answered with a problem, by route template and the problem's slug.",
+            ["route", "problem"],
+            registry=self.registry,
+        )
+        # The library's own way to a child costs several times what the observation does.
+        self._http_children: dict[tuple[str, str, int], Histogram] = {}
         self._upstream = Histogram(
             f"{PREFIX}_upstream_request_duration_seconds",
             "Time of one upstream request, by result: ok, or the slug of the problem.",
@@ -56,14 +72,23 @@ class Metrics:
             buckets=_DELAYS,
             registry=self.registry,
         )
+        # CPU, memory, open files and start time under the names that every exporter uses.
+        ProcessCollector(registry=self.registry)
         Info(f"{PREFIX}_build", "Version of the service and of Python.", registry=self.registry).info(
             {"version": version, "python": platform.python_version()}
         )
 
     def http_request(self, route: str, method: str, status: int, seconds: float) -> None:
         """A request was answered. ``route`` is a template, never a path."""
-        known = method if method in KNOWN_METHODS else "other"
-        self._http.labels(route, known, str(status)).observe(seconds)
+        key = (route, method if method in KNOWN_METHODS else "other", status)
+        child = self._http_children.get(key)
+        if child is None:
+            child = self._http_children[key] = self._http.labels(*map(str, key))
+        child.observe(seconds)
+
+    def http_problem(self, route: str, slug: str) -> None:
+        """A request was answered with a problem of the catalogue."""
+        self._problems.labels(route, slug).inc()
 
     def upstream_request(self, result: str, seconds: float, entries: int) -> None:
         """An upstream request ended."""

@@ -41,6 +41,12 @@ def current_span() -> object:
     return span.get_span_context() if span.is_recording() else None
 
 
+def own_trace_id() -> str | None:
+    """The trace that the current request belongs to; None where nothing is traced."""
+    context = trace.get_current_span().get_span_context()
+    return trace.format_trace_id(context.trace_id) if context.is_valid else None
+
+
 def trace_id_of(traceparent: bytes) -> str | None:
     """The trace id of a ``traceparent`` header (W3C Trace Context); None where it is malformed."""
     match = _TRACEPARENT.fullmatch(traceparent)

@@ -14,6 +14,7 @@ IN = "NetworkPolicy/spec/ingress"
 OUT = "NetworkPolicy/spec/egress"
 HPA = "HorizontalPodAutoscaler"
 PDB = "PodDisruptionBudget"
+MONITOR = "PodMonitor/spec"
 OTHER = {"app.kubernetes.io/name": "other"}
 
 BREAKS = [
@@ -109,10 +110,17 @@ BREAKS = [
     Break(check_network, "more ports", f"{OUT}/1/ports/-", {"port": 22, "protocol": "TCP"}),
     Break(check_network, "more ports", f"{OUT}/1/ports", GONE),
     Break(check_network, "more ports", f"{OUT}/1/ports/1/endPort", 65535),
+    Break(check_network, "the pods of Redis", f"{OUT}/2/to/0", {"ipBlock": {"cidr": "10.1.0.0/16"}}, "with-redis"),
+    Break(check_network, "the pods of Redis", f"{OUT}/2/to/0/podSelector", GONE, "with-redis"),
+    Break(check_network, "more ports", f"{OUT}/2/ports/0/port", 22, "with-redis"),
     Break(check_network, "lets everything out", f"{OUT}/1/to", GONE),
     Break(check_network, "169.254.0.0/16 can be reached", f"{OUT}/1/to/0/ipBlock/except/2", GONE),
     Break(check_network, "fe80::/10 can be reached", f"{OUT}/1/to/1/ipBlock/except", ["fc00::/7"]),
     Break(check_network, "10.0.0.0/8", f"{OUT}/1/to/0", {"ipBlock": {"cidr": "0.0.0.0/1"}}),
+    Break(check_schemas, "v2 has no PodMonitor", "PodMonitor/apiVersion", "monitoring.coreos.com/v2", "monitored"),
+    Break(check_named_ports, "the PodMonitor means", f"{MONITOR}/podMetricsEndpoints/0/port", "prom", "monitored"),
+    Break(check_named_ports, "the PodMonitor means", f"{MONITOR}/podMetricsEndpoints/0/port", GONE, "monitored"),
+    Break(check_selectors, "the PodMonitor", f"{MONITOR}/selector/matchLabels", OTHER, "monitored"),
     Break(check_replicas, "1 pod", "Deployment/spec/replicas", 1),
     Break(check_replicas, "1 pod", "Deployment/spec/replicas", GONE),
     Break(check_replicas, "1 pod", f"{HPA}/spec/minReplicas", 1, "autoscaled"),

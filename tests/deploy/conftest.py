@@ -6,21 +6,23 @@ import pytest
 
 from tests.support.manifests.reading import MANIFESTS, ROOT, Documents, render
 
-AUTOSCALED = """\
+COMPONENTS = {"autoscaled": "autoscaling", "monitored": "pod-monitor", "with-redis": "redis"}
+WITH_COMPONENT = """\
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../production]
-components: [../../components/autoscaling]
+components: [../../components/{component}]
 """
 
 
 @pytest.fixture(scope="session")
 def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Documents]:
-    """The documents of each overlay, and of the production one with the autoscaling component."""
+    """The documents of each overlay, and of the production one with each component."""
     tree = tmp_path_factory.mktemp("deploy") / "kubernetes"
     shutil.copytree(MANIFESTS, tree)
-    (tree / "overlays" / "autoscaled").mkdir()
-    (tree / "overlays" / "autoscaled" / "kustomization.yaml").write_text(AUTOSCALED)
+    for name, component in COMPONENTS.items():
+        (tree / "overlays" / name).mkdir()
+        (tree / "overlays" / name / "kustomization.yaml").write_text(WITH_COMPONENT.format(component=component))
     return {folder.name: render(folder) for folder in sorted((tree / "overlays").iterdir())}
 
 

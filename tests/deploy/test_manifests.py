@@ -1,5 +1,6 @@
 """The manifests agree with the code and with themselves, and every check of that can fail."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -7,11 +8,12 @@ import pytest
 from app.server import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.deploy.breaks import BREAKS
+from tests.deploy.conftest import COMPONENTS
 from tests.support.manifests.breaking import Break
 from tests.support.manifests.checks import CHECKS, Check
 from tests.support.manifests.reading import AHEAD_OF_THE_CODE, MANIFESTS, Documents, all_of, is_sandbox, pod, variables
 
-OVERLAYS = [*sorted(folder.name for folder in (MANIFESTS / "overlays").iterdir()), "autoscaled"]
+OVERLAYS = [*sorted(folder.name for folder in (MANIFESTS / "overlays").iterdir()), *COMPONENTS]
 COMMON_INGRESS_KEEP_ALIVE_SECONDS = 60
 TO_CHANGE = ["newName", "newTag", "UPSTREAM_URL", "UPSTREAM_TIMEZONE", "secretName", "ingress-nginx", "monitoring"]
 
@@ -51,7 +53,7 @@ def test_the_sandbox_overlays_settings_need_nothing_else(
 def test_a_changed_setting_rolls_the_pods(overlays: dict[str, Documents]) -> None:
     names = {all_of(documents, "ConfigMap")[0]["metadata"]["name"] for documents in overlays.values()}
 
-    assert len(names) == 2  # the autoscaled overlay has production's settings
+    assert len(names) == 2  # the overlays with a component have production's settings
 
 
 def test_only_pods_that_may_read_secrets_belong_to_their_group(overlays: dict[str, Documents]) -> None:
@@ -59,6 +61,21 @@ def test_only_pods_that_may_read_secrets_belong_to_their_group(overlays: dict[st
 
     assert volume["secret"]["defaultMode"] == 0o440
     assert pod(overlays["production"])["securityContext"]["fsGroup"] > 0
+
+
+def test_the_redis_component_opens_the_way_to_redis_and_nothing_else(overlays: dict[str, Documents]) -> None:
+    def without_egress(name: str) -> Documents:
+        documents = copy.deepcopy(overlays[name])
+        all_of(documents, "NetworkPolicy")[0]["spec"].pop("egress")
+        return documents
+
+    before, after = (
+        all_of(overlays[name], "NetworkPolicy")[0]["spec"]["egress"] for name in ("production", "with-redis")
+    )
+    assert without_egress("with-redis") == without_egress("production")
+    assert after[:-1] == before
+    assert after[-1]["ports"] == [{"port": 6379, "protocol": "TCP"}]
+    assert [sorted(peer) for peer in after[-1]["to"]] == [["namespaceSelector", "podSelector"]]
 
 
 def test_what_is_said_ahead_of_the_code_is_what_the_code_then_says() -> None:
@@ -69,6 +86,10 @@ def test_what_is_said_ahead_of_the_code_is_what_the_code_then_says() -> None:
 
 def test_a_kept_alive_connection_outlives_an_ingresses_patience() -> None:
     assert KEEP_ALIVE_SECONDS > COMMON_INGRESS_KEEP_ALIVE_SECONDS
+
+
+def test_every_component_is_tried() -> None:
+    assert set(COMPONENTS.values()) == {folder.name for folder in (MANIFESTS / "components").iterdir()}
 
 
 def test_what_to_change_first_is_marked() -> None:

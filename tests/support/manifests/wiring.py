@@ -21,11 +21,17 @@ OLDEST_KUBERNETES = "1.30"
 """The first with preStop sleep, as docs/deployment.md says."""
 
 
+CUSTOM = {("monitoring.coreos.com/v1", "PodMonitor")}
+"""Kinds that an operator brings; Kubernetes has no schema for them."""
+
+
 def check_schemas(documents: Documents) -> list[str]:
     """Every document is valid, strictly: in the oldest Kubernetes that is supported and in the newest known."""
     complaints = []
     for version in (OLDEST_KUBERNETES, kubernetes_validate.latest_version()):
         for document in documents:
+            if (document["apiVersion"], document["kind"]) in CUSTOM:
+                continue
             try:
                 kubernetes_validate.validate(document, version, strict=True)
             except kubernetes_validate.ValidationError as error:
@@ -45,6 +51,11 @@ def check_named_ports(documents: Documents) -> list[str]:
         for policy in all_of(documents, "NetworkPolicy")
         for rule in policy["spec"]["ingress"]
         for port in rule["ports"]
+    ]
+    used += [
+        ("the PodMonitor", endpoint.get("port"))
+        for monitor in all_of(documents, "PodMonitor")
+        for endpoint in monitor["spec"]["podMetricsEndpoints"]
     ]
     complaints = [f"{who} means a port {name!r} that the container lacks" for who, name in used if name not in names]
     if len(names) != len(set(names)):
@@ -76,6 +87,8 @@ def _selectors(documents: Documents) -> Iterator[tuple[str, dict[str, str]]]:
         yield "the PodDisruptionBudget", budget["spec"]["selector"]["matchLabels"]
     for policy in all_of(documents, "NetworkPolicy"):
         yield "the NetworkPolicy", policy["spec"]["podSelector"]["matchLabels"]
+    for monitor in all_of(documents, "PodMonitor"):
+        yield "the PodMonitor", monitor["spec"]["selector"]["matchLabels"]
     for spread in pod(documents).get("topologySpreadConstraints", []):
         yield f"the spread over {spread['topologyKey']}", spread["labelSelector"]["matchLabels"]
 

@@ -72,10 +72,10 @@ def test_a_secret_is_in_no_line_whether_message_argument_or_traceback(style: str
     stream = log_into(style, "debug", "", secret)
     log = logging.getLogger("app")
     log.info("it is " + secret)
-    log.info("it is %s", secret)
+    log.info("again it is %s", secret)
     log.info("it is %r and %r", secret, secret.encode())
     log.info("it is %s", json.dumps({"password": secret}))
-    log.info("it is %s", json.dumps({"password": secret}, ensure_ascii=False))
+    log.info("unescaped it is %s", json.dumps({"password": secret}, ensure_ascii=False))
     try:
         raise RuntimeError(secret)
     except RuntimeError:

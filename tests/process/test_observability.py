@@ -1,0 +1,186 @@
+"""Metrics, log and traces of a real process."""
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.platform import SECRETS, TOKEN, FakePlatform
+from tests.support.running import ROOT, Running, free_port, running
+
+pytestmark = pytest.mark.anyio
+
+
+def entries(service: Running) -> list[dict[str, object]]:
+    """The log so far."""
+    return [json.loads(line) for line in service.text.splitlines()]
+
+
+def start(folder: Path, code: str | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run ``python -m app``, or this code, until it ends by itself."""
+    return subprocess.run(
+        [sys.executable, *(("-c", code) if code else ("-m", "app"))],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "UPSTREAM_URL": "sandbox:", **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def listening(pid: int) -> set[str]:
+    """The addresses at which a process listens, as Linux tells them."""
+    if not Path(f"/proc/{pid}/net/tcp").exists():
+        pytest.skip("needs Linux' /proc to see who listens")
+    sockets = set()
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            sockets.add(descriptor.readlink().name)
+    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
+    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+async def test_the_metrics_are_at_their_own_port_and_not_at_the_public_one(tmp_path: Path) -> None:
+    port = free_port()
+    async with (
+        running({"UPSTREAM_URL": "sandbox:", "METRICS_PORT": str(port)}, tmp_path) as service,
+        httpx.AsyncClient(trust_env=False) as client,
+    ):
+        await client.get(f"{service.url}/messages/82216/state")
+        scraped = await client.get(f"http://127.0.0.1:{port}/metrics")
+        public = await client.get(f"{service.url}/metrics")
+    assert scraped.status_code == 200
+    assert scraped.headers["content-type"].startswith("text/plain")
+    assert 'message_state_lookups_total{source="upstream"} 1.0' in scraped.text
+    assert "process_resident_memory_bytes" in scraped.text
+    assert public.status_code == 404
+
+
+def test_a_metrics_port_in_use_ends_the_start_with_a_readable_line(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        done = start(tmp_path, PORT=str(free_port()), METRICS_PORT=str(port))
+    assert done.returncode == 2
+    address = f"127.0.0.1:{port} (Address already in use)"
+    assert done.stderr == f"METRICS_PORT: cannot listen on {address}; allowed: a port that is free on it\n"
+
+
+def test_one_port_for_callers_and_metrics_ends_the_start_with_a_readable_line(tmp_path: Path) -> None:
+    port = str(free_port())
+    done = start(tmp_path, PORT=port, METRICS_PORT=port)
+    assert (done.returncode, done.stderr) == (
+        2,
+        "METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics\n",
+    )
+
+
+async def test_metrics_port_0_listens_nowhere_else(tmp_path: Path) -> None:
+    async with running({"UPSTREAM_URL": "sandbox:", "METRICS_PORT": "0"}, tmp_path) as service:
+        assert len(listening(service.process.pid)) == 1
+
+
+async def test_the_start_tells_the_effective_settings_without_secrets(tmp_path: Path) -> None:
+    variables = {"UPSTREAM_URL": "https://platform.test/state.php?key=planted-key", "UPSTREAM_TOKEN": TOKEN}
+    async with running({**variables, "LOG_LEVEL": "debug", "PENDING_TTL": "3"}, tmp_path) as service:
+        (line,) = [each for each in entries(service) if each["message"] == "effective settings"]
+    settings = line["settings"]
+    assert isinstance(settings, dict)
+    assert (settings["pending_ttl"], settings["upstream_token"]) == (3, "set")
+    assert settings["upstream_url"] == "https://platform.test/state.php"
+    assert [secret for secret in (*SECRETS, "planted-key") if secret in service.text] == []
+
+
+def test_without_variables_for_traces_nothing_of_them_is_loaded(tmp_path: Path) -> None:
+    code = """
+import asyncio, sys, httpx
+from app.main import create_app
+from app.settings import Settings
+async def main():
+    app = create_app(Settings.for_sandbox())
+    async with app.router.lifespan_context(app), httpx.AsyncClient(transport=httpx.ASGITransport(app)) as client:
+        assert (await client.get("http://x/messages/82216/state")).status_code == 200
+asyncio.run(main())
+print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter"))])
+"""
+    done = start(tmp_path, code)
+    assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_missing_extra_ends_the_start_with_a_readable_line(tmp_path: Path) -> None:
+    code = """
+import importlib.util, sys
+find_spec = importlib.util.find_spec
+def hidden(name, package=None):
+    if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+        raise ModuleNotFoundError(name)
+    return find_spec(name, package)
+importlib.util.find_spec = hidden
+from app.__main__ import main
+main()
+"""
+    done = start(tmp_path, code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert done.returncode == 2
+    assert done.stderr == "OTEL_EXPORTER_OTLP_ENDPOINT: traces need the extra `tracing`; allowed: unset\n"
+
+
+@contextmanager
+def collector() -> Iterator[tuple[str, list[tuple[str, bytes]]]]:
+    """A stand-in for an OpenTelemetry collector: its address, and what it was sent."""
+    received: list[tuple[str, bytes]] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            received.append((self.path, self.rfile.read(int(self.headers["content-length"]))))
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            """Silent."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", received
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+async def test_spans_are_exported_where_the_variable_asks_for_it(platform: FakePlatform, tmp_path: Path) -> None:
+    with collector() as (endpoint, received):
+        variables = {"UPSTREAM_TOKEN": TOKEN, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        async with (
+            platform.serve() as url,
+            running({**variables, "UPSTREAM_URL": url}, tmp_path) as service,
+            httpx.AsyncClient(trust_env=False) as client,
+        ):
+            await client.get(f"{service.url}/messages/82216/state")
+            async with asyncio.timeout(20):
+                while not any(b"POST state.php" in body for _, body in received):
+                    await asyncio.sleep(0.05)
+        logged = [each for each in entries(service) if each["message"] == "request"]
+    assert {path for path, _ in received} == {"/v1/traces"}
+    sent = b"".join(body for _, body in received)
+    assert b"GET /messages/{id}/state" in sent
+    assert TOKEN.encode() not in sent
+    # The access line names the trace although the caller did not.
+    lookup = next(each for each in logged if each["route"] == "/messages/{id}/state")
+    assert bytes.fromhex(str(lookup["trace_id"])) in sent
+    assert platform.requests[0].headers["traceparent"]

@@ -1,0 +1,216 @@
+"""The drill: each fault meets a service process of its own, under light load; two scrapes must name its cause, and the
+log must have told of it in at most three lines.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from bench.processes import free_port
+from tools.drill.diagnosis import Cause, cause, parse
+from tools.drill.platform import Platform
+
+ROOT = Path(__file__).parent.parent.parent
+AT_A_TIME = 4
+HEALTHY_SECONDS, FAULT_SECONDS = 2.0, 6.0
+LOG_SECONDS = 11.0
+"""From the fault's start to the last look at the log: long enough for the summary that comes after ten seconds."""
+MAX_LINES = 3
+START_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is broken, and the cause that the metrics must tell. ``load`` is what callers do meanwhile."""
+
+    name: str
+    switched: str
+    told: str
+    load: str = "light"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+NIGHT = [
+    Fault("platform down", "down", "platform unreachable"),
+    Fault("platform answers 500", "500s", "platform fails"),
+    Fault("platform is slow", "slow", "platform slow"),
+    Fault("platform hangs", "hangs", "platform hangs"),
+    Fault("wrong password", "wrong password", "credentials rejected"),
+    Fault("locked account", "locked account", "account locked"),
+    Fault("platform throttles", "throttled", "throttled"),
+    Fault("platform sends HTML", "not JSON", "platform's reply unreadable"),
+    Fault("platform refuses with an unknown text", "refuses", "platform refuses"),
+    Fault("platform answers only the first entry", "answers only the first entry", "batching off"),
+    Fault("platform invents a state", "unknown state", "undocumented state"),
+    Fault("callers ask for more than fits", "none", "queue full", "heavy", {"MAX_QUEUED_IDS": "200"}),
+    Fault("callers ask for another account's messages", "knows no message", "messages not found"),
+    Fault("callers send nonsense", "none", "callers' mistakes", "nonsense"),
+    Fault("nothing", "none", "none"),
+]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the drill saw."""
+
+    fault: Fault
+    told: Cause
+    lines: list[str]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the cause was named, in few lines."""
+        return self.told.name == self.fault.told and len(self.lines) <= MAX_LINES
+
+
+class Service:
+    """A service process in front of a platform."""
+
+    def __init__(self, process: asyncio.subprocess.Process, log: Path, port: int, metrics_port: int) -> None:
+        self.process = process
+        self._log = log
+        self.url = f"http://127.0.0.1:{port}"
+        self._metrics = f"http://127.0.0.1:{metrics_port}/metrics"
+
+    async def scrape(self, client: httpx.AsyncClient) -> dict[str, float]:
+        """The metrics as they are now."""
+        return parse((await client.get(self._metrics)).text)
+
+    def loud(self) -> list[str]:
+        """Every message so far at warning and above."""
+        entries = [json.loads(line) for line in self._log.read_text().splitlines()]
+        return [each["message"] for each in entries if each["level"] in ("warning", "error", "critical")]
+
+
+@asynccontextmanager
+async def service(url: str, folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Service]:
+    """Start ``python -m app`` and wait until it is ready."""
+    port, metrics_port = free_port(), free_port()
+    variables = {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT),
+        "PORT": str(port),
+        "METRICS_PORT": str(metrics_port),
+        "UPSTREAM_URL": url,
+        "UPSTREAM_TOKEN": "drill",
+        "UPSTREAM_CONNECT_TIMEOUT": "1",
+        "UPSTREAM_ATTEMPT_TIMEOUT": "1.5",
+        **settings,
+    }
+    log = folder / f"{port}.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "app", cwd=folder, env=variables, stderr=output
+        )
+    started = Service(process, log, port, metrics_port)
+    try:
+        async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(START_SECONDS):
+            while not await _ready(client, started.url):  # noqa: ASYNC110 - only the process knows when it is ready
+                await asyncio.sleep(0.05)
+        yield started
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def _ready(client: httpx.AsyncClient, url: str) -> bool:
+    try:
+        return (await client.get(f"{url}/readyz")).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> None:
+    """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
+
+    async def ask(count: int) -> None:
+        # Callers that are still waiting when the service ends lose their connection.
+        with contextlib.suppress(httpx.TransportError):
+            if kind == "nonsense":
+                await client.get(f"{url}/messages/none/state")
+            elif count == 1:
+                await client.get(f"{url}/messages/{next(ids)}/state")
+            else:
+                await client.post(f"{url}/messages/states", json={"ids": list(itertools.islice(ids, count))})
+
+    async with asyncio.TaskGroup() as calls:
+        for size in itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20)):
+            calls.create_task(ask(size))
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def loaded(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> AsyncIterator[None]:
+    """Load while the block lasts."""
+    task = asyncio.create_task(load(kind, client, url, ids))
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def rehearse(fault: Fault, folder: Path) -> Outcome:
+    """A healthy service, then the fault; a scrape before it and one after."""
+    ids = itertools.count(1_000_000)
+    async with (
+        Platform() as platform,
+        service(platform.url, folder, fault.settings) as running,
+        httpx.AsyncClient(trust_env=False, timeout=30) as client,
+    ):
+        async with loaded("light", client, running.url, ids):
+            await asyncio.sleep(HEALTHY_SECONDS)
+        lines_before = len(running.loud())
+        before = await running.scrape(client)
+        await platform.switch(fault.switched)
+        async with loaded(fault.load, client, running.url, ids):
+            await asyncio.sleep(FAULT_SECONDS)
+            after = await running.scrape(client)
+            await asyncio.sleep(LOG_SECONDS - FAULT_SECONDS)
+        return Outcome(fault, cause(before, after), running.loud()[lines_before:])
+
+
+async def night(folder: Path) -> list[Outcome]:
+    """All faults, some at a time."""
+    gate = asyncio.Semaphore(AT_A_TIME)
+
+    async def one(fault: Fault) -> Outcome:
+        async with gate:
+            outcome = await rehearse(fault, folder)
+        print(shown(outcome), flush=True)
+        return outcome
+
+    return await asyncio.gather(*(one(fault) for fault in NIGHT))
+
+
+def shown(outcome: Outcome) -> str:
+    """The outcome for people."""
+    mark = "ok  " if outcome.passed else "FAIL"
+    head = f"{mark} {outcome.fault.name}: {outcome.told.name} ({outcome.told.whose})"
+    return "\n".join([head, *(f"       {line}" for line in outcome.lines)])
+
+
+def main() -> None:
+    """Run it; exit status 1 where a cause was not named or the log was flooded."""
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        outcomes = asyncio.run(night(Path(folder)))
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    print(f"{len(outcomes) - len(failed)} of {len(outcomes)} told right, in {time.monotonic() - started:.0f} s")
+    sys.exit(bool(failed))
+
+
+if __name__ == "__main__":
+    main()
