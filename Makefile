@@ -51,7 +51,7 @@ run-redis: .venv/.run ## the same with the system's redis-server behind the cach
 	  UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text $(BIN)/python -m app
 
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
 	$(BIN)/python -m ruff check .
