@@ -103,8 +103,8 @@ drill: .venv/.run ## rehearse one fault after another: metrics must name each ca
 	$(BIN)/python -m tools.drill
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
-	$(LOCK) --upgrade --extra redis pyproject.toml -o requirements.lock
-	$(LOCK) --upgrade -c requirements.lock --extra redis --extra tracing --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --upgrade pyproject.toml -o requirements.lock
+	$(LOCK) --upgrade -c requirements.lock --extra tracing --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv openapi/node_modules openapi/examples/build .mypy_cache .ruff_cache .hypothesis .coverage
