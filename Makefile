@@ -1,10 +1,11 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 PORT := 8000
+REDIS_PORT := 6399
 PYTEST_ARGS :=
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
-LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11
+LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra redis
 
 ifneq ($(UV),)
 INSTALL := VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r
@@ -12,7 +13,7 @@ else
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
 endif
 
-.PHONY: help run test check format openapi docs bench soak drill lock clean
+.PHONY: help run run-redis test check format openapi docs bench bench-replicas soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -41,6 +42,14 @@ endif
 run: .venv/.run ## serve the built-in sandbox on 127.0.0.1:8000
 	@UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text exec $(BIN)/python -m app
 
+# A Redis of its own, with nothing on disk, that goes when the service goes.
+run-redis: .venv/.run ## the same with the system's redis-server behind the cache, on REDIS_PORT (6399)
+	@command -v redis-server >/dev/null || { echo 'redis-server is not installed (apt-get install redis-server)' >&2; exit 1; }
+	@folder=$$(mktemp -d) && trap 'kill $$redis 2>/dev/null; rm -rf "$$folder"' EXIT && trap 'exit 130' INT TERM \
+	  && { redis-server --port $(REDIS_PORT) --bind 127.0.0.1 --save '' --appendonly no --dir "$$folder" --loglevel warning & } \
+	  && redis=$$! && CACHE_URL=redis://127.0.0.1:$(REDIS_PORT)/0 \
+	  UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text $(BIN)/python -m app
+
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
@@ -62,6 +71,9 @@ docs: .venv/.dev ## write the documents and tables that come from the code
 bench: .venv/.run ## measure against what a user would pick instead, 5 minutes (QUICK=1: the main case, 1 minute)
 	$(BIN)/python -m bench $(if $(QUICK),quick,full)
 
+bench-replicas: .venv/.run ## three processes on one Redis: what they ask the platform for together, 1 minute
+	$(BIN)/python -m bench replicas
+
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)
 
@@ -69,8 +81,8 @@ drill: .venv/.run ## rehearse one fault after another: metrics must name each ca
 	$(BIN)/python -m tools.drill
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
-	$(LOCK) --upgrade pyproject.toml -o requirements.lock
-	$(LOCK) --upgrade -c requirements.lock --extra tracing --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --upgrade --extra redis pyproject.toml -o requirements.lock
+	$(LOCK) --upgrade -c requirements.lock --extra redis --extra tracing --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .coverage

@@ -21,7 +21,8 @@ from app.api.operations import Lifecycle
 from app.api.problems import install_handlers
 from app.api.quotas import Quotas
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Lifetimes
+from app.lookup.cache.protocol import Cache, Lifetimes
+from app.lookup.cache.shared import SharedCache
 from app.lookup.engine import Engine
 from app.lookup.guard import Guard
 from app.lookup.resilience import Clock
@@ -65,7 +66,8 @@ def create_app(
             lifetimes = Lifetimes(
                 settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl
             )
-            cache = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
+            memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
+            cache = await _cache(settings, memory, clock, lifetimes)
             stack.push_async_callback(cache.aclose)
             engine = Engine(
                 client,
@@ -81,7 +83,7 @@ def create_app(
             stack.push_async_callback(engine.batcher.abort)
             _rotate(secrets, engine.guard, keys)
             engine.guard.observe = metrics.upstream_request
-            metrics.read_at_scrape(engine_metrics(engine, cache, client))
+            metrics.read_at_scrape(engine_metrics(engine, memory, client))
             for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
                 stack.push_async_callback(_cancelled, asyncio.create_task(background))
             app.state.engine = engine
@@ -95,6 +97,7 @@ def create_app(
         version=__version__,
         lifespan=lifespan,
         redirect_slashes=False,
+        docs_url=None,  # ours, from local files
         redoc_url=None,
         telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted()},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
@@ -115,6 +118,18 @@ def create_app(
     install_handlers(app)
     install_openapi(app, sandbox.rules())
     return app
+
+
+async def _cache(settings: Settings, memory: MemoryCache, clock: Clock, lifetimes: Lifetimes) -> Cache:
+    """The memory alone, or a shared store behind it. A store that cannot be reached does not hold up the start."""
+    url = settings.shared_cache_url
+    if url is None:
+        return memory
+    from app.lookup.cache.redis import RedisStore  # noqa: PLC0415 - redis-py is an extra
+
+    store = RedisStore(url, settings.cache_prefix, settings.upstream_url, clock, lifetimes)
+    await store.connect()
+    return SharedCache(memory, store)
 
 
 def _rotate(secrets: Secrets, guard: Guard, keys: Keys) -> None:
@@ -165,6 +180,5 @@ def _client(settings: Settings, secrets: Secrets, transport: httpx.AsyncBaseTran
         settings.timezone,
         connect_timeout=settings.upstream_connect_timeout,
         attempt_timeout=settings.upstream_attempt_timeout,
-        max_in_flight=settings.upstream_max_in_flight,
         transport=transport,
     )

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app import settings_values
 from app.settings_fields import mistake, not_below, number, text
 from app.settings_files import SecretFiles
+from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, shared_url
 
 SANDBOX_URL = "sandbox:"
 SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys")
@@ -55,6 +56,10 @@ class Settings(BaseSettings):
 
     max_queued_ids: int = number(10_000, 1, 10_000_000, "Ids that may wait for the platform; more get `overloaded`.")
 
+    cache_url: CacheUrl = cache_url_field()
+    cache_prefix: CachePrefix = text(
+        "message-state", "What every key in Redis begins with.", "1 to 100 letters, digits, and - _ . :"
+    )
     cache_max_entries: int = number(100_000, 1, 100_000_000, "Answers kept in memory; least recently used goes first.")
     pending_ttl: float = number(2, 0, 31_536_000, "How long a pending or unknown state is good for.")
     delivered_ttl: float = number(60, 0, 31_536_000, "How long a delivered state is good for that can still be read.")
@@ -188,6 +193,10 @@ class Settings(BaseSettings):
     @property
     def timezone(self) -> ZoneInfo:
         return ZoneInfo(self.upstream_timezone)
+
+    @property
+    def shared_cache_url(self) -> str | None:
+        return shared_url(self.cache_url)
 
     @property
     def proxies(self) -> tuple[settings_values.Network, ...]:

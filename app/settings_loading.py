@@ -11,6 +11,7 @@ from app.secrets import Secrets
 from app.settings import SECRET_NAMES, Settings
 from app.settings_fields import allowed_values
 from app.settings_files import read_dotenv, unknown_names
+from app.settings_urls import secrets_in
 from app.settings_values import api_keys
 
 
@@ -47,7 +48,10 @@ def secrets_of(settings: Settings, from_files: Iterable[str] = ()) -> Secrets:
     """The secrets among the settings; those named in ``from_files`` are read anew when their file changes."""
     values = {name: getattr(settings, name) for name in SECRET_NAMES}
     plain = {name: value.get_secret_value() if value else None for name, value in values.items()}
-    return Secrets(plain, Path(settings.secrets_dir), from_files, parts={"api_keys": api_keys})
+    # Not read anew, but no log may show it.
+    plain["cache_url"] = settings.shared_cache_url
+    parts = {"api_keys": api_keys, "cache_url": secrets_in}
+    return Secrets(plain, Path(settings.secrets_dir), from_files, parts=parts)
 
 
 _WRONG = {

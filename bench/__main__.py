@@ -1,5 +1,6 @@
 """``python -m bench``: the whole benchmark; ``quick``: the main case only, nothing written; ``soak``: minutes of
-mixed load, exit status 1 where memory grows; ``report``: the documents again from the last results."""
+mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
+too little; ``paused-redis``: what a Redis that hangs costs; ``report``: the documents again from the last results."""
 
 import argparse
 import resource
@@ -8,9 +9,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import plan, report, soak
+from bench import plan, replicas, report, soak
 from bench.candidates import ROOT
 
+WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "report")
 FILES = 8192
 """Open files: 1024 connections need more than the 1024 that many machines allow at first."""
 
@@ -18,7 +20,7 @@ FILES = 8192
 def main() -> None:
     """Read the command line and do it."""
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
-    parser.add_argument("what", nargs="?", choices=("full", "quick", "soak", "report"), default="full")
+    parser.add_argument("what", nargs="?", choices=WHAT, default="full")
     parser.add_argument("--service", type=Path, default=ROOT, help="a checkout whose service is measured instead")
     parser.add_argument("--minutes", type=float, default=10.0, help="how long a soak takes (default: %(default)s)")
     parser.add_argument(
@@ -34,6 +36,11 @@ def main() -> None:
     checkout = options.service.resolve()
     if options.what == "soak":
         sys.exit(0 if soak.conduct(checkout, options.minutes * 60, options.limit) else 1)
+    if options.what == "replicas":
+        sys.exit(0 if replicas.conduct(checkout) else 1)
+    if options.what == "paused-redis":
+        replicas.conduct_paused(checkout)
+        return
     if options.what == "report":
         report.write(report.latest())
         return

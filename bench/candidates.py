@@ -76,7 +76,7 @@ def service(checkout: Path, **settings: str) -> Candidate:
     )
 
 
-PLAIN = Candidate("plain", "FastAPI + httpx, one request each", _uvicorn("bench.peers.plain:app"), *_shapes())
+PLAIN = Candidate("plain", "FastAPI + httpx", _uvicorn("bench.peers.plain:app"), *_shapes())
 CEILING = Candidate("ceiling", "FastAPI, a constant", _uvicorn("bench.peers.ceiling:app"), *_shapes())
 
 _ASK = Shape("POST", STATE_PATH, (("Content-Type", "text/json; charset=utf-8"),), f"[{ENTRY}", "}," + ENTRY, "}]")

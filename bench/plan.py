@@ -127,7 +127,9 @@ def conduct(plan: tuple[tuple[Platform, tuple[Case, ...]], ...], checkout: Path)
 
 
 def _warm_up(candidate: Candidate, process: Process, sandbox: Process, runs: Runs, folder: Path) -> None:
-    run(Load((runs.fresh(),), *WARM_UP), candidate, process.host, folder)
+    report = run(Load((runs.fresh(),), *WARM_UP), candidate, process.host, folder)
+    if report.refused and not report.answered:
+        raise LoadFailure(f"{candidate.name} refuses every request: {report}")
     settle(process, sandbox)
 
 

@@ -16,8 +16,8 @@ LIMIT_MB = 8.0
 """Growth that is allowed from the first fifth after the warm-up to the last: the allocator's own ups and downs."""
 WARM_UP_SHARE = 0.2
 TURN_SECONDS = 3.0
-CACHE_MAX_ENTRIES = "20000"
-"""Full after some ten seconds, so that a cache that fills is not taken for a leak; from then on it evicts."""
+CACHE_MAX_ENTRIES = 20_000
+"""Filled before it begins, so that a cache that fills is not taken for a leak; from then on it evicts."""
 
 
 def mixture(runs: Runs) -> list[Load]:
@@ -46,10 +46,11 @@ def conduct(checkout: Path, seconds: float, limit_mb: float) -> bool:
     answered = failed = 0
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
-        candidate = service(checkout, CACHE_MAX_ENTRIES=CACHE_MAX_ENTRIES)
+        candidate = service(checkout, CACHE_MAX_ENTRIES=str(CACHE_MAX_ENTRIES))
         platform = Platform(0.03, 16).candidate()
         with started(platform, folder) as sandbox, started(candidate, folder, sandbox) as process:
             print(f"at rest {process.resident_mb():.1f} MB", flush=True)
+            fill(runs.fresh(count=CACHE_MAX_ENTRIES), candidate, process.host)
             fill(FINALS, candidate, process.host)
             begun = time.monotonic()
             for load in itertools.chain.from_iterable(mixture(runs) for _ in itertools.count()):

@@ -122,7 +122,8 @@ def settings() -> list[tuple[str, FieldInfo]]:
 
 def default(field: FieldInfo) -> str:
     """The default as it would be written in a variable; empty where there is none."""
-    return "" if field.default is None else str(field.default)
+    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
+    return "" if value is None else str(value)
 
 
 def why(field: FieldInfo) -> str:

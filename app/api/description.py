@@ -5,8 +5,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.api.access import needs_key
-from app.api.schemas import FieldError, MessageState, Problem, json_schema_of
+from app.api.catalogue import CATALOGUE
+from app.api.document import complete
+from app.api.schemas import FieldError, Problem, json_schema_of
 from app.lookup.states import STATES
 
 TAGS = [
@@ -14,12 +15,6 @@ TAGS = [
     {"name": "Operations", "description": "Probes."},
     {"name": "Documentation", "description": "Problems explained."},
 ]
-
-_KEY = "A key from the operator. Needed where the service has `API_KEYS`; one of the two ways is enough."
-SECURITY_SCHEMES = {
-    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": _KEY},
-    "Bearer": {"type": "http", "scheme": "bearer", "description": _KEY},
-}
 
 
 def introduction(sandbox_rules: list[tuple[str, str]]) -> str:
@@ -29,20 +24,38 @@ def introduction(sandbox_rules: list[tuple[str, str]]) -> str:
         for word, state in STATES.items()
     )
     sandbox = "\n".join(f"| {ids} | {meaning} |" for ids, meaning in sandbox_rules)
+    problems = "\n".join(f"- {row.status} [{row.slug}]({row.type}): {row.title}" for row in CATALOGUE.values())
     return f"""What became of message 82216? This service asks the SMS platform and answers in clean JSON.
+
+Open an operation below and press **Execute**: message 82216, the platform's documented example, is filled in. Where
+the operator has set API keys, press **Authorize** first and enter yours.
+
+A message is in one of these states, in the platform's own words. Branch on the outcome:
 
 | state | meaning | final | outcome |
 |---|---|---|---|
 {states}
 
-New states of the platform pass through with the outcome `unknown`. Every error is a problem document
-(`application/problem+json`, RFC 9457) whose `type` leads to an explanation on this service.
+New states of the platform pass through with the outcome `unknown`.
+
+Every error is a problem document (`application/problem+json`, RFC 9457). Its `type` leads to a page on this service
+that says what the caller and what the operator does about it.
+
+<details><summary>All problems</summary>
+
+{problems}
+
+</details>
+
+<details><summary>The sandbox's message numbers</summary>
 
 With the built-in sandbox (`UPSTREAM_URL=sandbox:`) a message's number decides what it answers:
 
 | a number that | answers |
 |---|---|
 {sandbox}
+
+</details>
 """
 
 
@@ -65,41 +78,9 @@ def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
                 schema = json_schema_of(model)
                 schema.pop("$defs", None)
                 schemas[model.__name__] = schema
-            _drop_default_validation(document)
-            _complete_examples(document)
-            _ask_for_keys(document)
             document["components"]["schemas"] = dict(sorted(schemas.items()))
+            complete(document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
-
-
-def _drop_default_validation(document: dict[str, Any]) -> None:
-    """FastAPI promises its own 422 for every parameter, also where no value can be wrong."""
-    for operation in _operations(document):
-        if "application/json" in operation["responses"].get("422", {}).get("content", {}):
-            del operation["responses"]["422"]
-    for name in ("HTTPValidationError", "ValidationError"):
-        document["components"]["schemas"].pop(name, None)
-
-
-def _ask_for_keys(document: dict[str, Any]) -> None:
-    """Say where a key is needed; an empty list says that anybody may ask."""
-    document["components"]["securitySchemes"] = SECURITY_SCHEMES
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
-            operation["security"] = [{name: []} for name in SECURITY_SCHEMES] if needs_key(path) else []
-
-
-def _complete_examples(document: dict[str, Any]) -> None:
-    """FastAPI drops nulls from examples; in a real answer every key of a state is there."""
-    for operation in _operations(document):
-        content = operation["responses"].get("200", {}).get("content", {})
-        for example in content.get("application/json", {}).get("examples", {}).values():
-            for state in example["value"].get("states", [example["value"]]):
-                state.update({name: state.get(name) for name in MessageState.model_fields})
-
-
-def _operations(document: dict[str, Any]) -> list[dict[str, Any]]:
-    return [operation for operations in document["paths"].values() for operation in operations.values()]

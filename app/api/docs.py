@@ -1,11 +1,15 @@
-"""Documentation that the service itself serves: Swagger UI's address, and a page for each problem."""
+"""Documentation that the service itself serves: Swagger UI from local files, and a page for each problem."""
 
 from html import escape
+from string import Template
+from typing import Any
 
 from fastapi import APIRouter, Path, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from app.api.assets import assets, template, version
+from app.api.caching import matches
 from app.api.catalogue import CATALOGUE, ProblemType
 from app.api.problems import responses
 from app.api.render import dump
@@ -13,30 +17,35 @@ from app.api.schemas import ProblemExplanation
 
 router = APIRouter(tags=["Documentation"])
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{title}</title>
-<style>
-body {{ font: 16px/1.5 system-ui, sans-serif; max-width: 42rem; margin: 3rem auto; padding: 0 1rem; color: #1b2733 }}
-h1 {{ font-size: 1.6rem }} h2 {{ font-size: 1.05rem; margin: 1.6rem 0 .2rem }} p {{ margin: .2rem 0 }}
-code {{ background: #eef2f6; padding: .1em .3em; border-radius: 3px }}
-.status {{ color: #5b6b7b }}
-</style></head>
-<body>
-<p class="status">Problem {status} · <code>{slug}</code></p>
-<h1>{title}</h1>
-<h2>Cause</h2><p>{cause}</p>
-<h2>What the caller does</h2><p>{caller}</p>
-<h2>What the operator does</h2><p>{operator}</p>
-<p><a href="/docs">All operations</a></p>
-</body></html>
-"""
+_NOTHING_ELSE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+PROBLEM_POLICY = f"{_NOTHING_ELSE}; style-src 'self'; img-src 'self'"
+# Swagger UI draws with data: images. It sets its styles through the object model, which needs no 'unsafe-inline'.
+DOCS_POLICY = f"{_NOTHING_ELSE}; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
 
 
 @router.get("/", include_in_schema=False)
 async def root() -> Response:
     """Whoever opens the bare address wants to look around."""
     return RedirectResponse("/docs")
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs() -> Response:
+    """Swagger UI."""
+    page = Template(template("docs.html")).substitute(version=version())
+    return HTMLResponse(page, headers={"Cache-Control": "no-cache", "Content-Security-Policy": DOCS_POLICY})
+
+
+@router.get("/docs/{name:path}", include_in_schema=False)
+async def asset(request: Request, name: str) -> Response:
+    """A file that the pages load."""
+    found = assets().get(name)
+    if found is None:
+        raise HTTPException(404)
+    headers = {"ETag": found.etag, "Cache-Control": found.cache_control}
+    if matches(request.headers.get("if-none-match", ""), found.etag):
+        return Response(status_code=304, headers=headers)
+    return Response(found.content, headers=headers, media_type=found.media_type)
 
 
 @router.get(
@@ -59,11 +68,11 @@ async def explain(
         raise HTTPException(404)
     headers = {"Vary": "Accept"}
     if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(_html(row), headers=headers)
+        return HTMLResponse(_html(row), headers=headers | {"Content-Security-Policy": PROBLEM_POLICY})
     return Response(dump(explanation(row)), headers=headers, media_type="application/json")
 
 
-def explanation(row: ProblemType) -> dict[str, str | int | bool]:
+def explanation(row: ProblemType) -> dict[str, Any]:
     """A row as JSON."""
     return {
         "type": row.type,
@@ -77,13 +86,15 @@ def explanation(row: ProblemType) -> dict[str, str | int | bool]:
 
 
 def _html(row: ProblemType) -> str:
-    return _PAGE.format(
+    wait = "<p>Responses say in <code>Retry-After</code> after how many seconds to ask again.</p>"
+    return Template(template("problem.html")).substitute(
         title=escape(row.title),
         status=row.status,
-        slug=row.slug,
+        type=row.type,
         cause=_code(row.cause),
         caller=_code(row.caller),
         operator=_code(row.operator),
+        wait=wait if row.retry_after else "",
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request
 from starlette.responses import Response
@@ -21,44 +21,6 @@ _DEARNESS = [Source.CACHE, Source.REFUSED, Source.JOINED, Source.UPSTREAM]
 
 router = APIRouter(prefix="/messages", tags=["Messages"])
 
-_DELIVERED = {
-    "id": EXAMPLE_ID,
-    "state": "deliver",
-    "outcome": "delivered",
-    "final": False,
-    "changed_at": "2021-04-26T15:15:03+03:00",
-    "parts": 1,
-    "price_per_part": "10.6000000",
-}
-_PENDING = {
-    "id": 82217,
-    "state": "send",
-    "outcome": "pending",
-    "final": False,
-    "changed_at": None,
-    "parts": None,
-    "price_per_part": None,
-}
-_FAILED = _PENDING | {
-    "id": 82213,
-    "state": "not_deliver",
-    "outcome": "failed",
-    "final": True,
-    "changed_at": "2021-04-26T15:15:03+03:00",
-}
-_NOT_FOUND = {
-    "id": 82218,
-    "type": "/problems/message-not-found",
-    "title": "Message not found",
-    "status": 404,
-    "detail": "The platform does not know message 82218.",
-}
-
-
-def _examples(**values: tuple[str, Any]) -> dict[str, Any]:
-    named = {name: {"summary": summary, "value": value} for name, (summary, value) in values.items()}
-    return {"content": {"application/json": {"examples": named}}}
-
 
 @router.get(
     "/{id}/state",
@@ -67,14 +29,7 @@ def _examples(**values: tuple[str, Any]) -> dict[str, Any]:
     description="Asks the platform for the last state of a message. Branch on `outcome`; show `state` if you like; "
     "stop asking when `final` is true.",
     response_model=MessageState,
-    responses={
-        200: _examples(
-            delivered=("Delivered, with detail", _DELIVERED),
-            pending=("Pending", _PENDING),
-            failed=("Failed for good", _FAILED),
-        ),
-        **responses(*catalogue.LOOKUP),
-    },
+    responses=responses(*catalogue.LOOKUP),
 )
 async def get_message_state(
     request: Request,
@@ -109,12 +64,7 @@ async def _is_json(request: Request) -> None:
     '"not found") for at least one id; where there is none for any, the request fails with the problem of the '
     "first id. POST because a thousand ids do not fit into a URL; nothing is changed.",
     response_model=BatchReply,
-    responses={
-        200: _examples(
-            mixed=("Two states, one unknown message", {"states": [_DELIVERED, _PENDING], "problems": [_NOT_FOUND]})
-        ),
-        **responses("request-too-large", *(slug for slug in catalogue.LOOKUP if slug != "message-not-found")),
-    },
+    responses=responses("request-too-large", *(slug for slug in catalogue.LOOKUP if slug != "message-not-found")),
     dependencies=[Depends(_is_json)],
 )
 async def get_message_states(

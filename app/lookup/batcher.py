@@ -95,10 +95,8 @@ class Batcher:
         if caller.open:
             self._deadlines.watch(caller)
             self._wake()
-            try:
-                await caller.done
-            finally:
-                caller.done.cancel()
+            # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
+            await caller.done
         return caller.answers
 
     async def drain(self) -> None:

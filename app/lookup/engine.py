@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from app.lookup.batcher import Batcher
-from app.lookup.cache.protocol import Cache, Cached, Lifetimes
+from app.lookup.cache.protocol import Cache, Cached, Lifetimes, serves
 from app.lookup.failures import LookupFailure, MessageNotFound
 from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
@@ -78,7 +78,7 @@ class Engine:
         ``fresh`` asks the platform anew, except for final states that are known with the detail asked for.
         """
         distinct = list(dict.fromkeys(ids))
-        cached = await self._cache.get_many(distinct)
+        cached = await self._cache.get_many(distinct, detail)
         now = self._clock()
         found = {
             id_: Found(known.answer, now - known.replied_at, self._lifetimes.of(known.answer), Source.CACHE)
@@ -113,8 +113,6 @@ def _source(id_: int, answers: Answers) -> Source:
 
 
 def _serves(known: Cached, detail: bool, fresh: bool) -> bool:
-    if isinstance(known.answer, MessageNotFound):
-        return not fresh
-    if detail and not known.answer.detailed:
+    if fresh and (isinstance(known.answer, MessageNotFound) or not known.answer.meaning.final):
         return False
-    return not fresh or known.answer.meaning.final
+    return serves(known.answer, detail)

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 
-from app.lookup.failures import LookupFailure
+from app.lookup.failures import LookupFailure, NotAsked
 from app.lookup.guard import Guard
 from app.lookup.platform import Answer
 
@@ -33,6 +33,8 @@ class Search:
         self._requests = 1
         self._accepted = False
         self.given_up = False
+        # Why nothing more can be asked: the way to the platform is shut, or the time is over.
+        self._shut: LookupFailure | None = None
         self.culprits: list[int] = []
 
     async def run(self, refusal: LookupFailure) -> list[int]:
@@ -40,18 +42,18 @@ class Search:
         missing: list[int] = []
         # Where everything is refused, no id is to blame, and looking for one would cost 2n requests.
         limit = math.floor(2 * math.log2(len(self._asked)) + 2)
-        while self._parts:
+        while self._parts and self._shut is None:
             if not self._accepted and self._requests >= limit and not await self._anything_is_accepted():
-                self.given_up = True
-                self._guard.circuit.count(failed=True)
-                for part in self._parts:
-                    settle_all(part, refusal, self._settle)
+                self.given_up = self._shut is None
                 break
-            if not self._parts:
-                break
-            part = max(self._parts, key=len)
-            self._parts.remove(part)
-            missing += await self._ask(part)
+            if self._parts:
+                part = max(self._parts, key=len)
+                self._parts.remove(part)
+                missing += await self._ask(part)
+        if self.given_up:
+            self._guard.circuit.count(failed=True)
+        for part in self._parts:
+            settle_all(part, self._shut or refusal, self._settle)
         return missing
 
     async def _ask(self, part: list[int]) -> list[int]:
@@ -65,6 +67,8 @@ class Search:
                 return []
             if failure.splits:
                 self.culprits += part
+            else:
+                self._shut = self._guard.refusal() or (failure if isinstance(failure, NotAsked) else None)
             return settle_all(part, failure, self._settle)
         self._accepted = True
         return self._accept(asked, answers, self._settle)
@@ -72,7 +76,7 @@ class Search:
     async def _anything_is_accepted(self) -> bool:
         """Ask an id of a part not asked yet alone, and where it is refused one of another part."""
         for part in (self._parts[0], self._parts[-1]):
-            if part and not self._accepted:
+            if part and not self._accepted and self._shut is None:
                 await self._ask([part.pop(len(part) // 2)])
         self._parts = [part for part in self._parts if part]
         return self._accepted

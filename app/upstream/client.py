@@ -1,12 +1,11 @@
-"""One request to the platform: credentials, time limits, size limit, and every transport error given a name."""
+"""One request to the platform: credentials, time limits, size limit."""
 
 import asyncio
 import logging
-import ssl
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from email.utils import parsedate_to_datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from zoneinfo import ZoneInfo
@@ -14,21 +13,13 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from app import __version__
-from app.lookup.failures import (
-    InvalidReply,
-    LookupFailure,
-    ServerError,
-    Throttled,
-    TimedOut,
-    TlsFailure,
-    UnexpectedStatus,
-    Unreachable,
-)
+from app.lookup.failures import InvalidReply, LookupFailure, ServerError, Throttled, UnexpectedStatus
 from app.lookup.platform import Answer
 from app.lookup.states import STATES, MessageRecord
 from app.telemetry.tracing import client_span
 from app.upstream.credentials import Credentials
 from app.upstream.errors import clean_message
+from app.upstream.transport import failure_of, network
 from app.upstream.wire import decode, encode
 
 MAX_REPLY_BYTES = 8 * 1024 * 1024
@@ -45,41 +36,7 @@ _HEADERS = {
     "User-Agent": f"message-state-proxy/{__version__}",
 }
 
-# Where an exception stands for several causes, the most specific class comes first.
-TRANSPORT_FAILURES: list[tuple[type[Exception], type[LookupFailure], str]] = [
-    (httpx.TimeoutException, TimedOut, "the platform did not answer in time"),
-    (httpx.DecodingError, InvalidReply, "the platform's reply cannot be decompressed"),
-    (httpx.TooManyRedirects, UnexpectedStatus, "the platform redirects"),
-    (httpx.HTTPStatusError, UnexpectedStatus, "the platform answered with an error"),
-    (httpx.HTTPError, Unreachable, "the connection to the platform failed"),
-    (httpx.InvalidURL, Unreachable, "the platform's URL cannot be used"),
-    (httpx.StreamError, Unreachable, "the platform's reply could not be read"),
-    (httpx.CookieConflict, UnexpectedStatus, "the platform's cookies conflict"),
-]
-
-# Not the peer's TLS but the connection below it: waiting for bytes, which hangs as context on every error that comes
-# meanwhile, or the connection's end.
-_BELOW_TLS = (
-    ssl.SSLWantReadError,
-    ssl.SSLWantWriteError,
-    ssl.SSLEOFError,
-    ssl.SSLZeroReturnError,
-    ssl.SSLSyscallError,
-)
-
 log = logging.getLogger(__name__)
-
-
-def failure_of(error: Exception) -> LookupFailure | None:
-    """The failure that an exception of the transport means; None for one that is not the transport's."""
-    if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, _BELOW_TLS) for cause in _causes(error)):
-        return TlsFailure("the TLS handshake with the platform failed")
-    if isinstance(error, TimeoutError):
-        return TimedOut("the platform did not answer in time")
-    for kind, failure, why in TRANSPORT_FAILURES:
-        if isinstance(error, kind):
-            return failure(why)
-    return Unreachable("the connection to the platform failed") if isinstance(error, OSError) else None
 
 
 class UpstreamClient:
@@ -98,7 +55,6 @@ class UpstreamClient:
         *,
         connect_timeout: float,
         attempt_timeout: float,
-        max_in_flight: int,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._url = url
@@ -109,10 +65,10 @@ class UpstreamClient:
         self.undocumented_states = 0
         self.unreadable: Counter[str] = Counter()
         self._http = httpx.AsyncClient(
-            transport=transport,
+            transport=transport or network(),
             headers=_HEADERS,
-            timeout=httpx.Timeout(attempt_timeout, connect=connect_timeout),
-            limits=httpx.Limits(max_connections=max_in_flight, keepalive_expiry=30),
+            # "pool" is what aiohttp has for connecting as a whole: name, socket and TLS.
+            timeout=httpx.Timeout(attempt_timeout, connect=connect_timeout, pool=connect_timeout),
             follow_redirects=False,
             trust_env=False,
             # A session cookie of the platform must not travel: the documented request has none.
@@ -120,7 +76,7 @@ class UpstreamClient:
         )
 
     async def aclose(self) -> None:
-        """Close the pool's connections."""
+        """Close the connections that are kept alive."""
         await self._http.aclose()
 
     async def ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
@@ -216,12 +172,3 @@ def _retry_after(headers: httpx.Headers) -> float:
         except (ValueError, OverflowError):
             seconds = 1.0
     return min(max(seconds, 1.0), MAX_THROTTLE_SECONDS)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    seen: set[int] = set()  # a transport that raises an inner error anew may have made a circle of them
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        yield current
-        current = current.__cause__ or current.__context__

@@ -234,3 +234,14 @@ async def test_a_file_of_keys_that_appears_later_closes_an_open_service(platform
         secrets.refresh()
         secrets.refresh()
         assert_refused(await client.get(ONE))
+
+
+async def test_a_refusal_by_the_platform_does_not_hurry_a_file_of_keys_that_is_being_written(
+    platform: FakePlatform, tmp_path: Path
+) -> None:
+    now = f"shop:{KEY}"
+    secrets = Secrets({"upstream_token": "refused", "api_keys": now}, tmp_path, ["api_keys"], {"api_keys": api_keys})
+    async with service(platform, secrets=secrets) as client:
+        (tmp_path / "API_KEYS").write_text(f"shop:{OTHER}")
+        assert_problem(await client.get(ONE, headers={"X-API-Key": KEY}), 502, "upstream-credentials-rejected")
+        assert secrets.get("api_keys") == now

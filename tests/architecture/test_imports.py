@@ -62,6 +62,15 @@ def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
+def test_redis_is_known_to_one_module_and_that_one_to_main_alone(path: Path) -> None:
+    name, imported = str(path.relative_to(ROOT)), set(imports_of(path))
+    if any(belongs(each, "redis") for each in imported):
+        assert name == "app/lookup/cache/redis.py"
+    if any(belongs(each, "app.lookup.cache.redis") for each in imported):
+        assert name == "app/main.py"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=NAMES)
 def test_a_module_is_short_enough_to_be_read_at_once(path: Path) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
 

@@ -1,5 +1,6 @@
 """The manifests agree with the code and with themselves, and every check of that can fail."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,21 @@ def test_only_pods_that_may_read_secrets_belong_to_their_group(overlays: dict[st
 
     assert volume["secret"]["defaultMode"] == 0o440
     assert pod(overlays["production"])["securityContext"]["fsGroup"] > 0
+
+
+def test_the_redis_component_opens_the_way_to_redis_and_nothing_else(overlays: dict[str, Documents]) -> None:
+    def without_egress(name: str) -> Documents:
+        documents = copy.deepcopy(overlays[name])
+        all_of(documents, "NetworkPolicy")[0]["spec"].pop("egress")
+        return documents
+
+    before, after = (
+        all_of(overlays[name], "NetworkPolicy")[0]["spec"]["egress"] for name in ("production", "with-redis")
+    )
+    assert without_egress("with-redis") == without_egress("production")
+    assert after[:-1] == before
+    assert after[-1]["ports"] == [{"port": 6379, "protocol": "TCP"}]
+    assert [sorted(peer) for peer in after[-1]["to"]] == [["namespaceSelector", "podSelector"]]
 
 
 def test_what_is_said_ahead_of_the_code_is_what_the_code_then_says() -> None:

@@ -34,7 +34,7 @@ async def test_the_service_stays_calm_when_the_platform(
     fault: Fault, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, names_of_nobody: None
 ) -> None:
     if fault.tls == "trusted":
-        monkeypatch.setattr("certifi.where", lambda: str(CERTIFICATE))
+        monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     caplog.set_level(logging.DEBUG)
     platform = HostilePlatform(fault.behaviour, _tls() if fault.tls else None)
     clock = JumpingClock()

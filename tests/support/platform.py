@@ -96,6 +96,7 @@ class FakePlatform:
 
     def __init__(self, credentials: Mapping[str, str] | None = None) -> None:
         self.credentials = dict(credentials or {"token": TOKEN})
+        self.also_accepted: dict[str, str] | None = None
         self.entries: dict[int, dict[str, Any]] = {}
         self.script: deque[Scripted] = deque()
         self.always: Scripted | None = None
@@ -161,7 +162,8 @@ class FakePlatform:
                 return bad_format, f"keys or types: {sorted(entry)}"
             if isinstance(entry["detail"], bool):
                 return bad_format, "detail is not an integer"
-            if {name: value for name, value in entry.items() if name not in ("id_sms", "detail")} != self.credentials:
+            given = {name: value for name, value in entry.items() if name not in ("id_sms", "detail")}
+            if given not in (self.credentials, self.also_accepted):
                 return "Incorrect login or password", f"keys: {sorted(entry)}"
         return None
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 
 ROOT = Path(__file__).parent.parent.parent
-START_SECONDS = 30
+START_SECONDS = 60
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Running:
         """Send a signal."""
         self.process.send_signal(number)
 
-    async def ended(self, within: float = 30) -> int:
+    async def ended(self, within: float = 60) -> int:
         """The exit status, once the process has ended."""
         return await asyncio.wait_for(self.process.wait(), within)
 

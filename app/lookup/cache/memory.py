@@ -43,8 +43,9 @@ class MemoryCache:
         self._entries.move_to_end(id_)
         return cached
 
-    async def get_many(self, ids: Collection[int]) -> dict[int, Cached]:
+    async def get_many(self, ids: Collection[int], detail: bool = False) -> dict[int, Cached]:
         """What is known and still good."""
+        del detail
         found = {}
         for id_ in ids:
             cached = self.get(id_)
@@ -54,13 +55,18 @@ class MemoryCache:
 
     def put(self, id_: int, answer: Cacheable) -> Cacheable:
         """Keep an answer; the oldest unused one makes room."""
-        old = self.get(id_)
-        kept = settled(answer, old.answer if old else None)
-        if self._lifetimes.of(kept) <= 0:
+        return self.adopt(id_, Cached(answer, self._clock()))
+
+    def adopt(self, id_: int, news: Cached) -> Cacheable:
+        """Keep an answer that the platform gave some time ago, to another replica: the fresher one counts as new."""
+        old = self.get(id_)  # which makes it the most recently used
+        if old is not None and old.replied_at > news.replied_at:
+            old, news = news, old
+        kept = settled(news.answer, old.answer if old else None)
+        if self._clock() - news.replied_at >= self._lifetimes.of(kept):
             self._entries.pop(id_, None)
             return kept
-        self._entries[id_] = _packed(kept, self._clock())
-        self._entries.move_to_end(id_)
+        self._entries[id_] = _packed(kept, news.replied_at)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
             self.evictions += 1

@@ -39,14 +39,23 @@ class Lifetimes:
 class Cache(Protocol):
     """A store of answers that forgets what is too old."""
 
-    async def get_many(self, ids: Collection[int]) -> dict[int, Cached]:
-        """What is known and still good, for those ids of which something is."""
+    async def get_many(self, ids: Collection[int], detail: bool = False) -> dict[int, Cached]:
+        """What is known and still good, for those ids of which something is.
+
+        ``detail``: whether it is wanted, for a cache that can look for it in a second place. What comes back may
+        still be without it.
+        """
 
     def put(self, id_: int, answer: Cacheable) -> Cacheable:
         """Keep an answer that the platform gave just now. Returns the one that counts from now on."""
 
     async def aclose(self) -> None:
         """Let go of everything that was opened."""
+
+
+def serves(answer: Cacheable, detail: bool) -> bool:
+    """Whether an answer has what is wanted."""
+    return not detail or isinstance(answer, MessageNotFound) or answer.detailed
 
 
 def settled(new: Cacheable, old: Cacheable | None) -> Cacheable:

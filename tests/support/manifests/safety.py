@@ -25,6 +25,8 @@ RESTRICTED_VOLUMES = {
 DEFAULT_PORTS = {"http": 80, "https": 443}
 DNS = {("UDP", 53), ("TCP", 53)}
 WEB = {("TCP", 80), ("TCP", 443)}
+REDIS = {("TCP", 6379)}
+"""Where the redis component leads, to pods of one namespace."""
 
 
 def check_pod_security(documents: Documents) -> list[str]:
@@ -85,7 +87,7 @@ def _from_secret(variable: Document) -> bool:
 
 
 def check_network(documents: Documents) -> list[str]:
-    """In: known callers on the public port, Prometheus on the metrics port. Out: DNS, and the platform."""
+    """In: known callers on the public port, Prometheus on the metrics port. Out: DNS, the platform, perhaps Redis."""
     policies = [policy["spec"] for policy in all_of(documents, "NetworkPolicy")]
     if len(policies) != 1:
         return ["there is not one NetworkPolicy"]
@@ -118,8 +120,10 @@ def _outgoing(documents: Documents, policy: Document) -> Iterator[str]:
     if not any(("TCP", url.port or DEFAULT_PORTS[url.scheme]) in ports for ports in opened):
         yield "the platform cannot be reached"
     for rule, ports in zip(policy["egress"], opened, strict=True):
-        if not ports or not ports <= DNS | WEB or any("endPort" in port for port in rule["ports"]):
-            yield "more ports than DNS and the web are open"
+        if ports == REDIS and not all(peer.keys() == {"namespaceSelector", "podSelector"} for peer in rule["to"]):
+            yield "more than the pods of Redis can be reached"
+        if not ports or not (ports <= DNS | WEB or ports == REDIS) or any("endPort" in port for port in rule["ports"]):
+            yield "more ports than DNS, the web and Redis are open"
         if not rule.get("to"):
             yield "a rule lets everything out"
         for block in (peer["ipBlock"] for peer in rule.get("to", []) if "ipBlock" in peer):

@@ -1,7 +1,5 @@
 """The token buckets, on a clock that the test moves."""
 
-import math
-
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,7 +85,7 @@ def test_the_arithmetic_is_that_of_the_contract(rate: float, steps: list[tuple[f
             assert wait == (needed - level) / rate
 
 
-@given(st.floats(0.001, 1e6), st.floats(0, 1e9), st.lists(st.integers(1, 1000), max_size=20))
+@given(st.floats(0.001, 1e6), st.floats(0, 1e8), st.lists(st.integers(1, 1000), max_size=20))
 def test_whoever_waits_as_long_as_told_is_let_in(rate: float, start: float, sizes: list[int]) -> None:
     clock = Clock()
     clock.now = start
@@ -95,7 +93,7 @@ def test_whoever_waits_as_long_as_told_is_let_in(rate: float, start: float, size
     for ids in sizes:
         wait = quotas.take("shop", ids)
         if wait:
-            clock.now += math.ceil(wait)
+            clock.now += wait
             assert quotas.take("shop", ids) == 0
 
 

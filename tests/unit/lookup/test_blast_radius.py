@@ -2,10 +2,11 @@
 
 import asyncio
 import math
+from collections.abc import Callable
 
 import pytest
 
-from app.lookup.failures import LookupFailure, RequestRejected, UnknownRefusal
+from app.lookup.failures import CredentialsRejected, LookupFailure, RequestRejected, Throttled, UnknownRefusal
 from tests.support.lookup import (
     PlatformInMemory,
     ask,
@@ -56,16 +57,16 @@ async def test_eleven_poisoned_ids_spread_evenly_harm_nobody_else() -> None:
 @on_virtual_time
 async def test_the_largest_part_is_asked_first() -> None:
     platform = PlatformInMemory()
-    platform.poisons(0)
-    await ask(engine_before(platform), range(8))
+    platform.poisons(3)
+    await ask(engine_before(platform), range(7))
     assert [request.ids for request in platform.requests] == [
-        [0, 1, 2, 3, 4, 5, 6, 7],
-        [0, 1, 2, 3],
-        [4, 5, 6, 7],
-        [0, 1],
-        [2, 3],
-        [0],
-        [1],
+        [0, 1, 2, 3, 4, 5, 6],
+        [3, 4, 5, 6],
+        [0, 1, 2],
+        [3, 4],
+        [5, 6],
+        [3],
+        [4],
     ]
 
 
@@ -212,3 +213,32 @@ async def test_splitting_uses_one_slot() -> None:
     engine = await warmed(platform)
     await ask(engine, range(100))
     assert platform.most_in_flight == 1
+
+
+@pytest.mark.parametrize(
+    ("shut", "answer"),
+    [(lambda: Throttled("slow down", retry_after=3), "Throttled"), (CredentialsRejected, "CredentialsRejected")],
+)
+@pytest.mark.parametrize("at", [3, 15, 16])
+@on_virtual_time
+async def test_whoever_was_not_asked_when_the_way_was_shut_gets_the_reason_and_not_the_refusal(
+    at: int, shut: Callable[[], LookupFailure], answer: str
+) -> None:
+    platform = PlatformInMemory(script=[*[None] * (at - 1), shut])
+    platform.poisons(*range(0, 100, 9))
+    engine = engine_before(platform)
+    answers = await ask(engine, range(100))
+    assert kinds(answers) == {answer}
+    assert len(platform.requests) == at
+    assert engine.guard.circuit._failures == 0
+    await assert_nothing_left(engine)
+
+
+@on_virtual_time
+async def test_a_search_that_the_deadline_ends_is_no_failure_of_the_platform() -> None:
+    platform = PlatformInMemory(latency=0.6)
+    platform.poisons(*range(0, 100, 9))
+    engine = engine_before(platform)
+    assert kinds(await ask(engine, range(100))) == {"DeadlinePassed"}
+    await assert_nothing_left(engine)
+    assert engine.guard.circuit._failures == 0

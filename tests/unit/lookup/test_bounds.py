@@ -5,7 +5,15 @@ from collections.abc import Callable
 
 import pytest
 
-from app.lookup.failures import CircuitOpen, CredentialsRejected, LookupFailure, ServerError, TimedOut, Unreachable
+from app.lookup.failures import (
+    CircuitOpen,
+    CredentialsRejected,
+    LookupFailure,
+    ServerError,
+    Throttled,
+    TimedOut,
+    Unreachable,
+)
 from tests.support.lookup import PlatformInMemory, ask, assert_nothing_left, at_once, engine_before, kinds, warmed
 from tests.support.virtual_time import loop, on_virtual_time
 
@@ -128,6 +136,22 @@ async def test_those_already_queued_are_refused_as_soon_as_the_circuit_opens() -
     assert len(platform.requests) <= 14
     assert loop().time() < 1002
     await assert_nothing_left(engine)
+
+
+@on_virtual_time
+async def test_those_already_queued_are_refused_at_once_while_more_requests_are_out_than_may_leave() -> None:
+    platform = PlatformInMemory(script=[lambda: Throttled("slow down", retry_after=5)])
+    engine = await warmed(platform, batch_size=1)
+    latencies = iter([0.1, 1.9, 1.9, 1.9])
+    platform.latency = lambda: next(latencies)
+    in_flight = [asyncio.create_task(ask(engine, id_)) for id_ in range(4)]
+    queued = asyncio.create_task(ask(engine, 4))
+    await asyncio.sleep(0.05)
+    engine.guard.credentials_changed()
+    started = loop().time()
+    assert kinds(await queued) == {"Throttled"}
+    assert loop().time() - started <= 0.06
+    await asyncio.gather(*in_flight)
 
 
 @on_virtual_time

@@ -135,6 +135,14 @@ async def test_batching_is_off_for_ten_minutes_after_a_control_went_missing(capl
 
 
 @on_virtual_time
+async def test_flights_that_find_it_out_at_the_same_time_log_it_once(caplog: pytest.LogCaptureFixture) -> None:
+    platform = PlatformInMemory(answers_first=1)
+    engine = await warmed(platform, batch_size=10)
+    assert kinds(await ask(engine, range(40))) == {"deliver"}
+    assert len([record for record in caplog.records if "arrays whole" in record.message]) == 1
+
+
+@on_virtual_time
 async def test_an_id_that_becomes_known_between_two_requests_is_answered() -> None:
     platform = PlatformInMemory(unknown={2, 4})
     engine = engine_before(platform)

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+import aiohttp
 import httpx
 import pytest
 
@@ -27,8 +28,9 @@ from app.lookup.failures import (
     Unreachable,
 )
 from app.lookup.states import MessageRecord
-from app.upstream.client import MAX_REPLY_BYTES, UpstreamClient, failure_of
+from app.upstream.client import MAX_REPLY_BYTES, UpstreamClient
 from app.upstream.credentials import Credentials
+from app.upstream.transport import failure_of
 from tests.support.platform import TOKEN, URL, FakePlatform, Reply, reply
 from tests.unit.upstream.wire_cases import DOCUMENTED, MOSCOW
 
@@ -45,7 +47,6 @@ def client_of(url: str = URL, *, transport: httpx.AsyncBaseTransport | None = No
         MOSCOW,
         connect_timeout=limits.get("connect_timeout", 5),
         attempt_timeout=limits.get("attempt_timeout", 10),
-        max_in_flight=2,
         transport=transport,
     )
 
@@ -131,6 +132,50 @@ def test_a_tls_error_is_found_below_httpxs_own() -> None:
     error.__cause__ = OSError()
     error.__cause__.__context__ = ssl.SSLCertVerificationError()
     assert isinstance(failure_of(error), TlsFailure)
+
+
+def exceptions_of_aiohttp() -> list[type[Exception]]:
+    """Every class of errors that aiohttp's client has."""
+    found: list[type[Exception]] = []
+    waiting: list[type[Exception]] = [aiohttp.ClientError]
+    while waiting:
+        kind = waiting.pop()
+        found.append(kind)
+        waiting += kind.__subclasses__()
+    return sorted(set(found), key=lambda kind: kind.__name__)
+
+
+@pytest.mark.parametrize("kind", exceptions_of_aiohttp(), ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("adapted", [True, False], ids=["called a time-out by the adapter", "unmapped by it"])
+def test_every_exception_of_aiohttp_has_a_mapping(kind: type[Exception], adapted: bool) -> None:
+    said = kind.__new__(kind)
+    error: Exception = httpx.ConnectTimeout("x") if adapted else said
+    if adapted:
+        error.__cause__ = said
+    expected = (
+        TlsFailure if issubclass(kind, ssl.SSLError) else TimedOut if issubclass(kind, TimeoutError) else Unreachable
+    )
+    assert type(failure_of(error)) is expected
+
+
+async def test_requests_that_are_cancelled_at_any_moment_cost_no_later_one(platform: FakePlatform) -> None:
+    # httpx's own transport loses a connection for good when it is cancelled while it connects.
+    async with platform.serve() as url:
+        client = UpstreamClient(
+            url, lambda: Credentials({"token": TOKEN}), MOSCOW, connect_timeout=5, attempt_timeout=20
+        )
+
+        async def give_up_after(turns: int) -> None:
+            task = asyncio.create_task(client.ask({82216: False}))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+        for turns in range(60):
+            await asyncio.gather(*(give_up_after(turns) for _ in range(4)))
+        assert await client.ask({82216: False})
+        await client.aclose()
 
 
 def test_a_circle_of_causes_ends() -> None:

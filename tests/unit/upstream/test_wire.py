@@ -44,7 +44,6 @@ async def test_every_reply_is_read_the_same_over_a_real_socket() -> None:
             MOSCOW,
             connect_timeout=5,
             attempt_timeout=10,
-            max_in_flight=1,
         )
         for case in CASES:
             platform.always = reply(case.body, case.status)

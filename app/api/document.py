@@ -1,0 +1,172 @@
+"""What the OpenAPI document says beyond what FastAPI derives from the routes.
+
+Headers, conditional requests, examples (FastAPI would drop their nulls), and who may call. It is kept out of the
+routes' signatures, since FastAPI would read each declared header of each request.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.api.access import needs_key
+from app.api.examples import ANSWERS, PARAMETERS, PROBLEMS, Named
+
+Document = dict[str, Any]
+
+_KEY = "A key from the operator. Needed where the service has `API_KEYS`; one of the two ways is enough."
+_SECURITY_SCHEMES: Document = {
+    "ApiKey": {"type": "apiKey", "in": "header", "name": "X-API-Key", "description": _KEY},
+    "Bearer": {"type": "http", "scheme": "bearer", "description": _KEY},
+}
+
+
+def _header(description: str, example: str, schema: Document | None = None) -> Document:
+    return {"description": description, "schema": schema or {"type": "string"}, "example": example}
+
+
+_HEADERS: Document = {
+    "X-Request-ID": _header(
+        "The request's own id where it sent one (`[A-Za-z0-9._-]{1,64}`), else a new one; the service's log has it.",
+        "5f0c6b1e9d3a4b7c",
+        {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,64}$"},
+    ),
+    "ETag": _header(
+        "A strong entity tag over the body, the same on every replica; send it back in `If-None-Match`.",
+        '"0c5e0f7a4a1b9d8e6f3c2b1a"',
+        {"type": "string", "pattern": '^"[0-9a-f]+"$'},
+    ),
+    "Cache-Control": _header(
+        "`private, max-age=N` with N = the whole lifetime of this kind of state, in seconds.",
+        "private, max-age=60",
+    ),
+    "No-Store": _header("Not to be kept.", "no-store", {"type": "string", "const": "no-store"}),
+    "Age": {
+        "description": "Whole seconds since the platform's reply; what is left of `max-age` is the difference.",
+        "schema": {"type": "integer", "minimum": 0},
+        "example": 3,
+    },
+    "Cache-Status": _header(
+        "Whether this service had the answer or asked the platform (RFC 9211).",
+        "message-state; hit",
+        {"type": "string", "enum": ["message-state; hit", "message-state; fwd=miss"]},
+    ),
+    "Vary": _header("The request headers that the answer depends on.", "Origin, Authorization, X-API-Key"),
+    "WWW-Authenticate": _header("How to authenticate.", 'Bearer realm="message-state-proxy"'),
+    "Retry-After": {
+        "description": "Seconds after which to ask again.",
+        "schema": {"type": "integer", "minimum": 1},
+        "example": 3,
+    },
+}
+_STATE_HEADERS = ("ETag", "Cache-Control", "Age", "Cache-Status", "Vary")
+_REQUEST_HEADERS: Document = {
+    "IfNoneMatch": {
+        "name": "If-None-Match",
+        "in": "header",
+        "description": "Entity tags that the caller has, or `*`; a state that matches is answered with 304, "
+        "without a body.",
+        "schema": {"type": "string"},
+    },
+    "CacheControl": {
+        "name": "Cache-Control",
+        "in": "header",
+        "description": "`no-cache` asks the platform anew, except for a final state that is cached with the detail "
+        "asked for.",
+        "schema": {"type": "string"},
+    },
+}
+_DESCRIPTIONS = {
+    "getMessageState": "The state.",
+    "getMessageStates": "The states that there are, and a problem for each other message.",
+    "getLiveness": "The process runs.",
+    "getReadiness": "The process wants callers.",
+    "getProblem": "The explanation.",
+}
+
+
+def complete(document: Document) -> None:
+    """Add to the document, in place."""
+    document["servers"] = [{"url": "/", "description": "This service"}]
+    components = document["components"]
+    components["headers"] = _HEADERS
+    components["parameters"] = _REQUEST_HEADERS
+    components["securitySchemes"] = _SECURITY_SCHEMES
+    for name in ("HTTPValidationError", "ValidationError"):
+        components["schemas"].pop(name, None)
+    for path, operation in _operations(document):
+        # An empty list says that anybody may ask.
+        operation["security"] = [{name: []} for name in _SECURITY_SCHEMES] if needs_key(path) else []
+        _describe_answers(path, operation)
+        _describe_parameters(operation)
+        if operation["operationId"] == "getMessageState":
+            _describe_conditions(operation)
+    _whole_bounds(document)
+
+
+def _operations(document: Document) -> Iterator[tuple[str, Document]]:
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
+            yield path, operation
+
+
+def _describe_answers(path: str, operation: Document) -> None:
+    name, responses = operation["operationId"], operation["responses"]
+    if "HTTPValidationError" in str(responses.get("422")):
+        # Added by FastAPI wherever there is a parameter; a plain text cannot be wrong.
+        del responses["422"]
+    ok = responses["200"]
+    ok["description"] = _DESCRIPTIONS.get(name, ok["description"])
+    if name in ANSWERS:
+        ok["content"]["application/json"]["examples"] = _named(ANSWERS[name])
+    if name == "getMessageStates":
+        ok["headers"] = {"Cache-Control": _ref("headers", "No-Store")}
+    for status, response in responses.items():
+        own = response.setdefault("headers", {})
+        if "Retry-After" in own:
+            own["Retry-After"] = _ref("headers", "Retry-After")
+        if status == "401":
+            own["WWW-Authenticate"] = _ref("headers", "WWW-Authenticate")
+        if int(status) >= 400:
+            own["Cache-Control"] = _ref("headers", "No-Store")
+            _describe_problem(path, response)
+        own["X-Request-ID"] = _ref("headers", "X-Request-ID")
+
+
+def _describe_problem(path: str, response: Document) -> None:
+    for slug, example in response["content"]["application/problem+json"]["examples"].items():
+        example["value"]["instance"] = path.replace("{id}", "82216").replace("{slug}", "no-such-problem")
+        example["value"] |= PROBLEMS.get(slug, {})
+
+
+def _describe_parameters(operation: Document) -> None:
+    for parameter in operation.get("parameters", []):
+        examples = PARAMETERS.get((operation["operationId"], parameter["name"]))
+        if examples:
+            parameter["examples"] = _named(examples)
+
+
+def _describe_conditions(operation: Document) -> None:
+    operation["parameters"] += [_ref("parameters", name) for name in _REQUEST_HEADERS]
+    ok = operation["responses"]["200"]
+    ok["headers"] = {name: _ref("headers", name) for name in _STATE_HEADERS} | ok["headers"]
+    unchanged = {"description": "The caller has this state already (`If-None-Match`).", "headers": ok["headers"]}
+    operation["responses"] = dict(sorted((operation["responses"] | {"304": unchanged}).items()))
+
+
+def _whole_bounds(node: Any) -> None:
+    """Write bounds of whole numbers as such: FastAPI makes floats of them."""
+    if isinstance(node, list):
+        for each in node:
+            _whole_bounds(each)
+    elif isinstance(node, dict):
+        for key, value in node.items():
+            if key in ("minimum", "maximum") and isinstance(value, float) and value.is_integer():
+                node[key] = int(value)
+            _whole_bounds(value)
+
+
+def _named(examples: Named) -> Document:
+    return {name: {"summary": summary, "value": value} for name, (summary, value) in examples.items()}
+
+
+def _ref(kind: str, name: str) -> Document:
+    return {"$ref": f"#/components/{kind}/{name}"}

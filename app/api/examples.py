@@ -1,0 +1,63 @@
+"""Example values for the OpenAPI document: what the sandbox answers, and the documented message."""
+
+from typing import Any
+
+from app.api.schemas import EXAMPLE_ID
+
+DELIVERED: dict[str, Any] = {
+    "id": EXAMPLE_ID,
+    "state": "deliver",
+    "outcome": "delivered",
+    "final": False,
+    "changed_at": "2021-04-26T15:15:03+03:00",
+    "parts": 1,
+    "price_per_part": "10.6000000",
+}
+_WITHOUT_DETAIL: dict[str, Any] = {"parts": None, "price_per_part": None}
+PENDING = DELIVERED | _WITHOUT_DETAIL | {"id": 82217, "state": "send", "outcome": "pending", "changed_at": None}
+FAILED = DELIVERED | _WITHOUT_DETAIL | {"id": 82213, "state": "not_deliver", "outcome": "failed", "final": True}
+UNKNOWN = DELIVERED | _WITHOUT_DETAIL | {"id": 82215, "state": "delayed", "outcome": "unknown"}
+NOT_FOUND: dict[str, Any] = {
+    "id": 82218,
+    "type": "/problems/message-not-found",
+    "title": "Message not found",
+    "status": 404,
+    "detail": "The platform does not know message 82218.",
+}
+
+Named = dict[str, tuple[str, Any]]
+"""Examples by name: a summary and the value."""
+
+ANSWERS: dict[str, Named] = {
+    "getMessageState": {
+        "delivered": ("Delivered, with detail", DELIVERED),
+        "pending": ("Pending", PENDING),
+        "failed": ("Failed for good", FAILED),
+        "unknown": ("A word that the platform's documentation does not have", UNKNOWN),
+    },
+    "getMessageStates": {
+        "mixed": (
+            "Two states, one unknown message",
+            {"states": [DELIVERED | _WITHOUT_DETAIL, PENDING], "problems": [NOT_FOUND]},
+        ),
+    },
+    "getLiveness": {"alive": ("Alive", {"status": "alive"})},
+    "getReadiness": {"ready": ("Ready", {"status": "ready"})},
+}
+
+# What "Try it out" offers; the first one is filled in.
+PARAMETERS: dict[tuple[str, str], Named] = {
+    ("getMessageState", "id"): {
+        "delivered": ("82216: delivered, the documented example", EXAMPLE_ID),
+        "progress": ("82217: pending, delivered after 10 s, read after 30 s (sandbox)", 82217),
+        "failed": ("82213: failed for good (sandbox)", 82213),
+        "missing": ("82218: not known (sandbox)", 82218),
+    },
+    ("getProblem", "slug"): {"missing": ("Message not found", "message-not-found")},
+}
+
+# What an example of these problems says beyond the catalogue's text.
+PROBLEMS: dict[str, dict[str, Any]] = {
+    "invalid-request": {"errors": [{"parameter": "id", "detail": "must be a whole number from 1 to 9007199254740991"}]},
+    "upstream-rejected": {"upstream_message": "The archive is being rebuilt"},
+}

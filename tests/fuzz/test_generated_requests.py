@@ -1,0 +1,51 @@
+"""Whatever is asked, the answer is one that the OpenAPI document promises."""
+
+import logging
+
+import pytest
+import schemathesis
+from fastapi import FastAPI
+from schemathesis.python.asgi import shutdown_lifespans
+
+from app.main import create_app
+from app.settings import Settings
+from tests.support import fuzzing
+
+# The sandbox has an id that is never answered; waiting for it would find nothing.
+TIMES = {"upstream_connect_timeout": 0.02, "upstream_attempt_timeout": 0.02, "request_deadline": 0.1}
+
+
+def fuzz(app: FastAPI, examples: int) -> tuple[int, list[str]]:
+    configuration = fuzzing.configuration(examples, learning=False)
+    schema = schemathesis.openapi.from_dict(app.openapi(), config=configuration)
+    schema.app = app
+    requests, complaints = 0, []
+    try:
+        for asked, wrong in fuzzing.run(schema):
+            requests += asked
+            complaints += wrong
+    finally:
+        shutdown_lifespans()
+    return requests, complaints
+
+
+def test_two_thousand_generated_requests_get_only_promised_answers(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.ERROR)
+    requests, complaints = fuzz(create_app(Settings.for_sandbox(api_keys=f"fuzzer:{fuzzing.KEY}", **TIMES)), 610)
+
+    assert complaints == []
+    assert requests >= 2000
+    assert [record.getMessage() for record in caplog.records if record.exc_info] == []
+
+
+def test_a_service_that_lets_everybody_in_is_noticed() -> None:
+    _, complaints = fuzz(create_app(Settings.for_sandbox(**TIMES)), 2)
+
+    assert any(complaint.startswith("ignored_auth") for complaint in complaints)
+
+
+def test_an_id_with_a_fraction_is_the_only_thing_that_is_changed_before_it_is_sent() -> None:
+    assert str(fuzzing.whole({"ids": [1.0, 2, 2.5, "3", True], "detail": 1.0})) == str(
+        {"ids": [1, 2, 2.5, "3", True], "detail": 1.0}
+    )
+    assert fuzzing.whole([1.0]) == [1.0]
