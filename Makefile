@@ -13,7 +13,7 @@ else
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
 endif
 
-.PHONY: help run run-redis test check format openapi docs bench bench-replicas soak drill lock clean
+.PHONY: help run run-redis test check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -51,7 +51,7 @@ run-redis: .venv/.run ## the same with the system's redis-server behind the cach
 	  UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text $(BIN)/python -m app
 
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
 	$(BIN)/python -m ruff check .
@@ -64,6 +64,28 @@ format: .venv/.dev ## put the code into shape
 
 openapi: .venv/.dev ## write openapi/openapi.yaml from the code
 	$(BIN)/python -m tools.openapi
+
+# The rest of openapi/ is for node: lint rules, types, the example page.
+openapi/node_modules/.done: openapi/package-lock.json
+	npm ci --prefix openapi --no-fund --no-audit
+	@touch $@
+
+lint-openapi: openapi/node_modules/.done ## lint the published document (needs npm)
+	npm run --prefix openapi lint
+
+types: openapi/node_modules/.done ## write openapi/examples/src/api.d.ts from the document (needs npm)
+	npm run --prefix openapi types
+
+example: openapi/node_modules/.done | .venv/bin/python ## serve the example page on 127.0.0.1:8001 (needs npm)
+	npm run --prefix openapi build
+	@echo 'browse http://127.0.0.1:8001 - the service: CORS_ORIGINS=http://127.0.0.1:8001 make run'
+	@exec $(BIN)/python -m http.server 8001 --bind 127.0.0.1 --directory openapi/examples
+
+screenshots: .venv/.dev openapi/node_modules/.done ## take the pictures in docs/images (needs chromium and npm)
+	$(BIN)/python -m tools.screenshots
+
+fuzz: .venv/.dev ## ask a real process with generated requests (REQUESTS=100000)
+	$(BIN)/python -m tools.fuzz --requests $(or $(REQUESTS),100000)
 
 docs: .venv/.dev ## write the documents and tables that come from the code
 	$(BIN)/python -m tools.docs
@@ -81,8 +103,8 @@ drill: .venv/.run ## rehearse one fault after another: metrics must name each ca
 	$(BIN)/python -m tools.drill
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
-	$(LOCK) --upgrade --extra redis pyproject.toml -o requirements.lock
-	$(LOCK) --upgrade -c requirements.lock --extra redis --extra tracing --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --upgrade pyproject.toml -o requirements.lock
+	$(LOCK) --upgrade -c requirements.lock --extra tracing --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the other targets made
-	rm -rf .venv .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv openapi/node_modules openapi/examples/build .mypy_cache .ruff_cache .hypothesis .coverage

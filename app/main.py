@@ -70,7 +70,7 @@ def create_app(
                 settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl
             )
             memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
-            cache = await _cache(settings, memory, clock, lifetimes)
+            cache = await _cache(settings, memory, clock, lifetimes, metrics)
             stack.push_async_callback(cache.aclose)
             engine = Engine(
                 client,
@@ -129,7 +129,9 @@ def create_app(
     return app
 
 
-async def _cache(settings: Settings, memory: MemoryCache, clock: Clock, lifetimes: Lifetimes) -> Cache:
+async def _cache(
+    settings: Settings, memory: MemoryCache, clock: Clock, lifetimes: Lifetimes, metrics: Metrics
+) -> Cache:
     """The memory alone, or a shared store behind it. A store that cannot be reached does not hold up the start."""
     url = settings.shared_cache_url
     if url is None:
@@ -137,6 +139,7 @@ async def _cache(settings: Settings, memory: MemoryCache, clock: Clock, lifetime
     from app.lookup.cache.redis import RedisStore  # noqa: PLC0415 - redis-py is an extra
 
     store = RedisStore(url, settings.cache_prefix, settings.upstream_url, clock, lifetimes)
+    store.observe = metrics.cache_request
     await store.connect()
     return SharedCache(memory, store)
 

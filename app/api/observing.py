@@ -78,7 +78,7 @@ class Observer:
             if name in state:
                 fields[name] = state[name]
         # Made by hand: log.info would walk the stack to find out who calls, for each request.
-        record = logging.LogRecord(ACCESS, logging.INFO, __file__, 0, "request", None, None)
+        record = logging.LogRecord(ACCESS, logging.INFO, "", 0, "request", None, None)
         record.fields = fields
         log.handle(record)
 

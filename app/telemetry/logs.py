@@ -159,6 +159,8 @@ def configure_logs(
     handler.setFormatter(Redacting(JsonFormatter() if style == "json" else TextFormatter(), secrets))
     summary = Summary()
     handler.addFilter(summary)
+    # No line shows them, and each record would look them up (the standard library's HOWTO, "Optimization").
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
     for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
         logging.getLogger(name).handlers.clear()

@@ -66,6 +66,13 @@ class Metrics:
             buckets=_ENTRIES,
             registry=self.registry,
         )
+        self._cache = Histogram(
+            f"{PREFIX}_cache_request_duration_seconds",
+            "Time of one round trip to the shared cache, by operation and outcome: ok, or the kind of failure.",
+            ["operation", "outcome"],
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
         self._loop_delay = Histogram(
             f"{PREFIX}_event_loop_delay_seconds",
             "How much later than asked the event loop woke a sleeper; one sample every half second.",
@@ -94,6 +101,10 @@ class Metrics:
         """An upstream request ended."""
         self._upstream.labels(result).observe(seconds)
         self._entries.observe(entries)
+
+    def cache_request(self, operation: str, seconds: float, outcome: str) -> None:
+        """A round trip to the shared cache ended."""
+        self._cache.labels(operation, outcome).observe(seconds)
 
     def loop_delay(self, seconds: float) -> None:
         """The event loop woke a sleeper late."""

@@ -8,6 +8,7 @@ import pytest
 from app.lookup.resilience import RetryBudget
 from app.telemetry.metrics import PREFIX
 from tests.support.platform import FakePlatform, Reply, refused, reply
+from tests.support.running import free_port
 from tests.support.scraping import Scrape, scrape
 from tests.support.service import service
 
@@ -192,6 +193,12 @@ async def test_evictions_are_counted(platform: FakePlatform) -> None:
         await client.post("/messages/states", json={"ids": [1, 2, 3]})
         seen = scrape(client)
     assert (seen.value("cache_entries"), seen.value("cache_evictions_total")) == (2, 1)
+
+
+async def test_round_trips_to_the_shared_cache_are_counted_by_outcome(platform: FakePlatform) -> None:
+    async with service(platform, cache_url=f"redis://127.0.0.1:{free_port()}/0") as client:
+        seen = scrape(client)
+    assert seen.value("cache_request_duration_seconds_count", operation="connect", outcome="connection") == 1
 
 
 async def test_queue_and_flights_can_be_seen_while_they_last(platform: FakePlatform) -> None:

@@ -66,7 +66,7 @@ async def test_the_table_refreshes_until_nothing_can_change(origin: str, tmp_pat
         await expect(page.locator("#summary")).to_contain_text("Paused.")
 
         await show(page, service.url, "82212")
-        await expect(page.locator("#summary")).to_contain_text("Nothing here will change any more.")
+        await expect(page.locator("#summary")).to_contain_text("Nothing more to ask for")
         await expect(page.locator("#pause")).to_be_hidden()
 
 

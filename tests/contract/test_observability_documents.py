@@ -14,7 +14,7 @@ import yaml
 from app.api.catalogue import CATALOGUE
 from tests.conftest import ROOT
 from tests.support.platform import FakePlatform, reply
-from tests.support.scraping import Scrape, scrape
+from tests.support.scraping import Scrape, metrics_of, scrape
 from tests.support.service import service
 from tools.drill.diagnosis import CAUSES
 
@@ -45,6 +45,7 @@ async def known() -> Known:
     async with service(platform) as client:
         await client.get("/messages/1/state?detail=true")
         await client.get("/messages/0/state")
+        metrics_of(client).cache_request("read", 0.001, "ok")
         seen: Scrape = scrape(client)
     found: Known = {}
     for family in seen.families:

@@ -7,6 +7,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from app.telemetry.metrics import Metrics
+
 
 class Scrape:
     """The text of one scrape, to be asked for values."""
@@ -37,7 +39,14 @@ class Scrape:
 
 
 def scrape(client: httpx.AsyncClient) -> Scrape:
+    """A scrape of the service in process that this client calls."""
+    return Scrape.of(metrics_of(client).registry)
+
+
+def metrics_of(client: httpx.AsyncClient) -> Metrics:
     """The metrics of the service in process that this client calls."""
     transport = client._transport
     assert isinstance(transport, httpx.ASGITransport)
-    return Scrape.of(transport.app.state.metrics.registry)  # type: ignore[attr-defined]  # it is our FastAPI
+    metrics = transport.app.state.metrics  # type: ignore[attr-defined]  # it is our FastAPI
+    assert isinstance(metrics, Metrics)
+    return metrics

@@ -1,14 +1,10 @@
 """Whether a server beside the platform works, and how long it is waited for."""
 
 import asyncio
-import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from app.lookup.resilience import Clock
-
-log = logging.getLogger(__name__)
-
 
 LATE_TURNS = 3
 
@@ -40,7 +36,7 @@ async def time_limit(seconds: float) -> AsyncIterator[None]:
 class Condition:
     """Whether one thing works: no more after five failures in a row, and then it is tried every two seconds.
 
-    A change is a line in the log.
+    ``changed`` is called at each change, with whether it works and, where it does not, the reason.
 
     The platform's ``Circuit`` goes by the share of failures in ten seconds; a server that stops suddenly would slow
     down the lookups of five seconds before that opens. Here one success is as good as the next.
@@ -49,10 +45,9 @@ class Condition:
     FAILURES_IN_A_ROW = 5
     PAUSE = 2.0
 
-    def __init__(self, clock: Clock, trouble: str, relief: str) -> None:
+    def __init__(self, clock: Clock, changed: Callable[[bool, str], None]) -> None:
         self._clock = clock
-        self._trouble = trouble
-        self._relief = relief
+        self._changed = changed
         self._row = 0
         self._until: float | None = None
 
@@ -70,12 +65,12 @@ class Condition:
         self._row = 0
         if self._until is not None:
             self._until = None
-            log.info("%s", self._relief)
+            self._changed(True, "")
 
     def failed(self, why: str, *, at_once: bool = False) -> None:
         """A failure; ``at_once`` needs no others to be trouble."""
         self._row += 1
         if at_once or self._until is not None or self._row >= self.FAILURES_IN_A_ROW:
             if self._until is None:
-                log.warning("%s (%s); tried again every %g s", self._trouble, why, self.PAUSE)
+                self._changed(False, why)
             self._until = self._clock() + self.PAUSE

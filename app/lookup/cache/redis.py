@@ -5,6 +5,7 @@ alone. Whatever goes wrong is a miss, a count and, where the condition changes, 
 """
 
 import asyncio
+import contextlib
 import hashlib
 import logging
 from collections import Counter
@@ -58,12 +59,8 @@ class RedisStore:
         self._connection: AbstractConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._use = Condition(
-            clock, "Redis cannot be used: lookups go on with memory and the platform", "Redis is used again"
-        )
-        self._writing = Condition(
-            clock, "Redis takes no writes: replicas stop to share what is new", "Redis takes writes again"
-        )
+        self._use = Condition(clock, _say_used)
+        self._writing = Condition(clock, _say_written)
         self.errors: Counter[str] = Counter()
         self.observe: Observe = lambda _operation, _seconds, _outcome: None
 
@@ -231,7 +228,19 @@ async def _run(connection: AbstractConnection, script: Script, keys: list[str], 
 
 
 async def _close(connection: AbstractConnection) -> None:
-    try:
+    with contextlib.suppress(Exception):  # it is given up anyway
         await connection.disconnect(nowait=True)
-    except Exception as error:  # it is given up anyway
-        log.debug("closing a connection to Redis: %s", type(error).__name__)
+
+
+def _say_used(good: bool, why: str) -> None:
+    if good:
+        log.info("Redis is used again")
+    else:
+        log.warning("Redis cannot be used: lookups go on with memory and the platform (%s)", why)
+
+
+def _say_written(good: bool, why: str) -> None:
+    if good:
+        log.info("Redis takes writes again")
+    else:
+        log.warning("Redis takes no writes: replicas stop to share what is new (%s)", why)

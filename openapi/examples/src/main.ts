@@ -130,7 +130,7 @@ function fail(title: string, detail: string, link?: string): void {
 
 function finish(): void {
   pause.hidden = true;
-  tell("Nothing here will change any more.");
+  tell("Nothing more to ask for: all is final or not known.");
 }
 
 function tell(what: string): void {

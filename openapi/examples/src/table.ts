@@ -67,7 +67,7 @@ function problemCell(row: MessageProblem, service: string): HTMLTableCellElement
   const link = document.createElement("a");
   link.href = new URL(row.type, service).href;
   link.textContent = row.title;
-  found.append(badge("! no answer", "problem"), " ", link);
+  found.append(badge(row.status === 404 ? "– not known" : "! no answer", "problem"), " ", link);
   return found;
 }
 

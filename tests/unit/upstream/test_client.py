@@ -37,6 +37,7 @@ from tests.unit.upstream.wire_cases import DOCUMENTED, MOSCOW
 pytestmark = pytest.mark.anyio
 
 READ = b'[{"id_sms":5,"state":"read"}]'
+GZIPPED = gzip.compress(READ, mtime=0)  # without the time: every collection makes the same tests
 
 
 def client_of(url: str = URL, *, transport: httpx.AsyncBaseTransport | None = None, **limits: Any) -> UpstreamClient:
@@ -322,9 +323,8 @@ async def test_a_reply_that_ends_with_the_connection_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [("gzip", gzip.compress(READ)), ("x-gzip", gzip.compress(READ)), ("GZIP", gzip.compress(READ)),
-     ("deflate", zlib.compress(READ)), ("identity", READ)],
-)  # fmt: skip
+    [("gzip", GZIPPED), ("x-gzip", GZIPPED), ("GZIP", GZIPPED), ("deflate", zlib.compress(READ)), ("identity", READ)],
+)
 async def test_a_compressed_reply_is_read_although_nobody_asked_for_one(encoding: str, body: bytes) -> None:
     platform = FakePlatform()
     platform.always = reply(body, content_encoding=encoding)
@@ -334,7 +334,7 @@ async def test_a_compressed_reply_is_read_although_nobody_asked_for_one(encoding
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [("gzip", READ), ("gzip", gzip.compress(READ)[:-9]), ("gzip", b""), ("br", READ), ("gzip, gzip", READ)],
+    [("gzip", READ), ("gzip", GZIPPED[:-9]), ("gzip", b""), ("br", READ), ("gzip, gzip", READ)],
 )  # fmt: skip
 async def test_a_reply_that_cannot_be_decompressed_is_invalid(encoding: str, body: bytes) -> None:
     platform = FakePlatform()

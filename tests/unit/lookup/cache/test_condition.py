@@ -1,7 +1,6 @@
 """When a server is left alone, when it is tried again, and how long it is waited for."""
 
 import asyncio
-import logging
 import time
 
 import pytest
@@ -15,9 +14,13 @@ def now() -> list[float]:
 
 
 @pytest.fixture
-def condition(now: list[float], caplog: pytest.LogCaptureFixture) -> Condition:
-    caplog.set_level(logging.INFO, "app")
-    return Condition(lambda: now[0], "it is broken", "it works again")
+def told() -> list[tuple[bool, str]]:
+    return []
+
+
+@pytest.fixture
+def condition(now: list[float], told: list[tuple[bool, str]]) -> Condition:
+    return Condition(lambda: now[0], lambda good, why: told.append((good, why)))
 
 
 def test_five_failures_in_a_row_are_trouble_and_four_are_not(condition: Condition) -> None:
@@ -33,7 +36,7 @@ def test_five_failures_in_a_row_are_trouble_and_four_are_not(condition: Conditio
 
 
 def test_trouble_is_tried_again_every_two_seconds_and_told_once(
-    condition: Condition, now: list[float], caplog: pytest.LogCaptureFixture
+    condition: Condition, now: list[float], told: list[tuple[bool, str]]
 ) -> None:
     condition.failed("refused", at_once=True)
     for _ in range(3):
@@ -46,7 +49,7 @@ def test_trouble_is_tried_again_every_two_seconds_and_told_once(
     condition.worked()
     condition.worked()
     assert condition.good
-    assert caplog.messages == ["it is broken (refused); tried again every 2 s", "it works again"]
+    assert told == [(False, "refused"), (True, "")]
 
 
 @pytest.mark.anyio
