@@ -82,7 +82,7 @@ async def _measure(process: Process) -> Cost:
 
 async def _ask(process: Process, number: int, wait: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     reader, writer = await asyncio.open_connection("127.0.0.1", process.port)
-    id_ = 10 * (1 + number % MESSAGES)
+    id_ = 10_000 + 10 * (number % MESSAGES)
     lines = (f"GET /messages/{id_}/state?wait={wait} HTTP/1.1", f"Host: {process.host}", f"X-API-Key: {KEY}", "", "")
     writer.write("\r\n".join(lines).encode())
     await writer.drain()

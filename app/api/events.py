@@ -12,6 +12,7 @@ from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, public
 from app.api.schemas import EXAMPLE_ID, MAX_WATCHED, StreamIds
+from app.api.unwinding import Later
 from app.lookup.failures import Overloaded
 from app.lookup.states import MessageRecord
 from app.lookup.subscription import Subscription, View
@@ -94,7 +95,7 @@ async def stream_message_states(
         subscription = watching.subscribe(ids, detail)
     except Overloaded as failure:
         return failure_problem(request.scope, ids[0], failure)
-    return _Stream(watching, subscription)
+    return Later(_Stream(watching, subscription))
 
 
 class _Stream(StreamingResponse):

@@ -50,7 +50,7 @@ async def get_message_state(
     if refusal is not None:
         return refusal
     if wait:
-        return await wait_for_state(request, id_, detail, wait)
+        return wait_for_state(request, id_, detail, wait)
     found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request)))[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)

@@ -15,7 +15,7 @@ from contextvars import Context
 
 from app.lookup.cache.protocol import Cacheable, Lifetimes, settled
 from app.lookup.engine import Engine, Found
-from app.lookup.failures import MessageNotFound, Overloaded
+from app.lookup.failures import AccountLocked, CredentialsRejected, MessageNotFound, Overloaded
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
 from app.lookup.states import MessageRecord
@@ -122,10 +122,12 @@ class Watching:
             # The cache may have dropped a final state, or parts and price; those who wait have seen them.
             known = settled(answer, before.answer)
             watched.view = View(known, self._clock(), None)
-            changed = before.failure is not None or not _same(known, before.answer)
+            changed = not _same(known, before.answer)
         else:
             watched.view = before._replace(failure=answer)
-            changed = type(answer) is not type(before.failure)
+            # Where a state is known most failures change nothing for those who wait.
+            matters = before.answer is None or isinstance(answer, CredentialsRejected | AccountLocked)
+            changed = matters and type(answer) is not type(before.failure)
         if changed:
             for subscription in watched.subscriptions:
                 subscription.tell(id_)
