@@ -13,7 +13,7 @@ else
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
 endif
 
-.PHONY: help run run-redis test check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas soak drill lock clean
+.PHONY: help run run-redis test check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -95,6 +95,9 @@ bench: .venv/.run ## measure against what a user would pick instead, 5 minutes (
 
 bench-replicas: .venv/.run ## three processes on one Redis: what they ask the platform for together, 1 minute
 	$(BIN)/python -m bench replicas
+
+bench-waiters: .venv/.run ## what 10,000 callers that wait cost one process, 1 minute
+	$(BIN)/python -m bench waiters
 
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)

@@ -20,7 +20,6 @@ from app.api.observing import Observer
 from app.api.operations import Lifecycle
 from app.api.problems import install_handlers
 from app.api.quotas import Quotas
-from app.api.unwinding import Unwinding
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Cache, Lifetimes
 from app.lookup.cache.shared import SharedCache
@@ -114,7 +113,6 @@ def create_app(
             Middleware(Observer, metrics=metrics),
             *([Middleware(Cors, settings.origins)] if settings.origins else []),
             Middleware(CrashGuard),
-            Middleware(Unwinding),
             Middleware(Access, keys, settings.proxies),
             Middleware(BodyLimit),
         ],

@@ -18,6 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.middleware import SECURITY_HEADERS, new_request_id
 from app.api.problems import problem
+from app.api.unwinding import Unwinding
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s of common ingresses, so that they and not we close an idle connection."""
@@ -51,7 +52,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, grace: float) -> None:
         super().__init__(
             uvicorn.Config(
-                app,
+                Unwinding(app),
                 loop="uvloop",
                 http=ProblemProtocol,
                 ws="none",

@@ -1,7 +1,7 @@
 """``python -m bench``: the whole benchmark; ``quick``: the main case only, nothing written; ``soak``: minutes of
 mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
-too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand
-that wait cost, exit status 1 where it is too much; ``report``: the documents again from the last results."""
+too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand that wait
+cost, exit status 1 where it is too much; ``report``: the documents again from the last results."""
 
 import argparse
 import resource

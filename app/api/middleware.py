@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.operations import Lifecycle
 from app.api.problems import problem
+from app.api.unwinding import send_through
 from app.telemetry.logs import request_id_of_log
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -84,6 +85,8 @@ class CrashGuard:
 
         try:
             await self._app(scope, receive, watch)
+            if scope["type"] == "http":
+                send_through(scope, send)
         except Exception:
             if scope["type"] != "http":
                 raise

@@ -7,6 +7,7 @@ from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.api.unwinding import afterwards
 from app.lookup.engine import Found, Source
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
@@ -51,14 +52,15 @@ class Observer:
         try:
             await self._app(scope, receive, watch)
         finally:
-            self._tell(scope, status, perf_counter() - started)
+            # Read here: later the request's span is over.
+            trace_id = own_trace_id()
+            afterwards(scope, lambda: self._tell(scope, status, perf_counter() - started, trace_id))
 
-    def _tell(self, scope: Scope, status: int, seconds: float) -> None:
+    def _tell(self, scope: Scope, status: int, seconds: float, trace_id: str | None) -> None:
         state = scope["state"]
         route = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
         self._metrics.http_request(route, method, status, seconds)
-        state = scope["state"]
         if "problem" in state:
             self._metrics.http_problem(route, state["problem"])
         if not log.isEnabledFor(logging.INFO):
@@ -71,7 +73,7 @@ class Observer:
             "status": status,
             "duration_ms": round(seconds * 1000, 2),
         }
-        trace_id = own_trace_id() or _callers_trace_id(scope)
+        trace_id = trace_id or _callers_trace_id(scope)
         if trace_id:
             fields["trace_id"] = trace_id
         for name in ("source", "entries", "problem"):

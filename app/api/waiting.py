@@ -43,43 +43,49 @@ class _Wait:
         self._seconds = seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wait, and answer."""
+        """Wait, and answer. Ten thousand of these are alive at a time: what is in reach while it waits is little."""
         leaving = asyncio.create_task(_close_when_gone(receive, self._subscription))
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._seconds
         try:
-            response = await self._response(scope)
+            source = await self._look_up(scope)
+            while not self._is_over(scope) and await self._subscription.news(ends - clock()):
+                source = Source.UPSTREAM
+                await self._watching.complete(self._subscription.ids, self._subscription.detail)
+            response = self._response(scope, source)
         finally:
             leaving.cancel()
             self._subscription.close()
         await response(scope, receive, send)
 
-    async def _response(self, scope: Scope) -> Response:
-        clock = asyncio.get_running_loop().time
-        ends = clock() + self._seconds
-        watching, subscription = self._watching, self._subscription
-        (id_,), detail = subscription.ids, subscription.detail
-        request = Request(scope)
-        if_none_match = request.headers.get("if-none-match")
-        found = await watching.look_up([id_], detail, fresh=wants_fresh(request))
+    async def _look_up(self, scope: Scope) -> Source:
+        fresh = wants_fresh(Request(scope))
+        found = await self._watching.look_up(self._subscription.ids, self._subscription.detail, fresh=fresh)
         note_lookup(scope, found)
-        source = found[id_].source
-        view = watching.view(id_)
-        while not (_is_news(view, detail, if_none_match) or _is_hopeless(view)):
-            if not await subscription.news(ends - clock()):
-                break
-            source = Source.UPSTREAM
-            await watching.complete([id_], detail)
-            view = watching.view(id_)
+        return found[self._subscription.ids[0]].source
+
+    def _is_over(self, scope: Scope) -> bool:
+        view = self._watching.view(self._subscription.ids[0])
+        return _is_hopeless(view) or _is_news(view, self._subscription.detail, _if_none_match(scope))
+
+    def _response(self, scope: Scope, source: Source) -> Response:
+        (id_,), detail = self._subscription.ids, self._subscription.detail
+        view = self._watching.view(id_)
         if (
             isinstance(view.answer, MessageRecord)
             and view.serves(detail)
-            and (_is_news(view, detail, if_none_match) or not _is_hopeless(view))
+            and (_is_news(view, detail, _if_none_match(scope)) or not _is_hopeless(view))
         ):
-            answer = Found(view.answer, watching.age(view), 0.0, source)
-            return state_response(request, dump(public(view.answer, detail)), answer, keep=False)
+            answer = Found(view.answer, self._watching.age(view), 0.0, source)
+            return state_response(Request(scope), dump(public(view.answer, detail)), answer, keep=False)
         if isinstance(view.answer, MessageNotFound):
             return failure_problem(scope, id_, view.answer)
         # Without a failure only the detail is missing, which nobody had the time to bring.
         return failure_problem(scope, id_, view.failure or DeadlinePassed("the wait is over"))
+
+
+def _if_none_match(scope: Scope) -> str | None:
+    return Request(scope).headers.get("if-none-match")
 
 
 def _is_news(view: View, detail: bool, if_none_match: str | None) -> bool:
