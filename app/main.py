@@ -113,8 +113,9 @@ def create_app(
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     app.state.quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
-    for room in (messages, operations, docs):
-        app.include_router(room.router)
+    for router in (messages.state_router, messages.router, operations.router, docs.router):
+        # Not include_router: it would match every request twice, and the routers have their prefixes already.
+        app.router.routes.extend(router.routes)
     install_handlers(app)
     install_openapi(app, sandbox.rules())
     return app
