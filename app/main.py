@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from app import __version__
-from app.api import docs, messages, operations
+from app.api import docs, events, messages, operations, webhooks
 from app.api.access import Access, Keys
 from app.api.cors import Cors
 from app.api.description import install_openapi
@@ -26,7 +26,8 @@ from app.lookup.cache.shared import SharedCache
 from app.lookup.engine import Engine
 from app.lookup.guard import Guard
 from app.lookup.resilience import Clock
-from app.measures import engine_metrics
+from app.lookup.watching import Watching
+from app.measures import engine_metrics, watching_metrics
 from app.secrets import Secrets
 from app.settings import Settings
 from app.settings_loading import secrets_of
@@ -35,6 +36,7 @@ from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
+from app.upstream.webhook import WebhookReader
 
 HOUSEKEEPING_SECONDS = 0.5
 
@@ -57,6 +59,7 @@ def create_app(
     lifecycle = Lifecycle()
     metrics = Metrics(__version__)
     keys = Keys(secrets.get("api_keys"))
+    webhook_reader = WebhookReader(settings.timezone)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -81,12 +84,16 @@ def create_app(
                 max_queued=settings.max_queued_ids,
             )
             stack.push_async_callback(engine.batcher.abort)
+            watching = Watching(engine, clock, lifetimes, max_waiters=settings.max_waiters)
+            stack.push_async_callback(watching.aclose)
             _rotate(secrets, engine.guard, keys)
             engine.guard.observe = metrics.upstream_request
             metrics.read_at_scrape(engine_metrics(engine, memory, client))
+            metrics.read_at_scrape(watching_metrics(watching, webhook_reader))
             for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
                 stack.push_async_callback(_cancelled, asyncio.create_task(background))
             app.state.engine = engine
+            app.state.watching = watching
             lifecycle.start()
             yield
             lifecycle.stop()
@@ -99,7 +106,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # ours, from local files
         redoc_url=None,
-        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted()},
+        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted(), "exclude": webhooks.is_webhook},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
         middleware=[
             Middleware(RequestId, lifecycle=lifecycle),
@@ -113,7 +120,9 @@ def create_app(
     app.state.lifecycle = lifecycle
     app.state.metrics = metrics
     app.state.quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
-    for router in (messages.state_router, messages.router, operations.router, docs.router):
+    app.state.webhook_token = lambda: secrets.get("webhook_token")
+    app.state.read_webhook = webhook_reader
+    for router in (messages.state_router, *(room.router for room in (messages, events, webhooks, operations, docs))):
         # Not include_router: it would match every request twice, and the routers have their prefixes already.
         app.router.routes.extend(router.routes)
     install_handlers(app)

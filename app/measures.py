@@ -7,15 +7,33 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.engine import Engine, Source
 from app.lookup.failures import LookupFailure
+from app.lookup.watching import Watching
 from app.telemetry.metrics import PREFIX
 from app.upstream.client import UpstreamClient
+from app.upstream.webhook import WebhookReader
 
+WEBHOOK_RESULTS = ("taken", "unreadable")
 CIRCUIT_STATES = ("closed", "open", "half-open")
 
 
 def engine_metrics(engine: Engine, cache: MemoryCache, client: UpstreamClient) -> Callable[[], Iterable[Metric]]:
     """A reader of the engine's counts and states, for ``Metrics.read_at_scrape``."""
     return lambda: [*_lookups(engine), *_resilience(engine), *_cache(cache), *_oddities(client)]
+
+
+def watching_metrics(watching: Watching, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
+    """A reader of what those cost who wait, and of what the webhook brings."""
+
+    def read() -> Iterable[Metric]:
+        yield _gauge("waiters", "Callers that wait for news or read a stream of it.", watching.waiters)
+        yield _gauge("watched_ids", "Ids that somebody waits for.", watching.watched)
+        yield CounterMetricFamily(
+            f"{PREFIX}_watch_rounds", "Times the platform was asked for those who wait.", value=watching.rounds
+        )
+        taken = {result: webhook.entries[result] for result in WEBHOOK_RESULTS}
+        yield _counter("webhook_entries", "Entries of the platform's webhook, by what became of them.", "result", taken)
+
+    return read
 
 
 def _lookups(engine: Engine) -> Iterable[Metric]:

@@ -1,8 +1,9 @@
 """The HTTP server: uvicorn, with an end that loses nothing and errors that are problem documents.
 
 The end, in the order that Kubernetes uses: on SIGTERM ``/readyz`` is 503 at once, while connections and requests
-are still answered, each with ``Connection: close``; when all is quiet, or ``SHUTDOWN_GRACE`` is over, what is left
-is answered with ``overloaded`` and the process exits with 0. A second SIGTERM, or SIGINT, skips the waiting.
+are still answered, each with ``Connection: close``, and waits end early; when all is quiet, or ``SHUTDOWN_GRACE``
+is over, what is left is answered with ``overloaded`` and the process exits with 0. A second SIGTERM, or SIGINT, skips
+the waiting.
 """
 
 import asyncio
@@ -87,6 +88,7 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, answer what is left, close."""
+        self._app.state.watching.stop()
         log.info("stopping: requests in flight have %g s", 0 if self._at_once else self._grace)
         await self._drain()
         await self._app.state.engine.batcher.abort()

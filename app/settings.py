@@ -14,10 +14,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from app import settings_values
 from app.settings_fields import mistake, not_below, number, text
 from app.settings_files import SecretFiles
-from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, shared_url
+from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, is_platform_url, shared_url
 
 SANDBOX_URL = "sandbox:"
-SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys")
+SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys", "webhook_token")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -88,6 +88,9 @@ class Settings(BaseSettings):
         "comma-separated origins like https://shop.example or http://localhost:5173; no path, no *",
     )
 
+    webhook_token: settings_values.WebhookToken = None
+    max_waiters: int = number(10_000, 1, 1_000_000, "Callers that may wait or stream; more get `overloaded`.")
+
     shutdown_grace: float = number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
 
     log_level: Literal["debug", "info", "warning", "error"] = Field(
@@ -110,15 +113,7 @@ class Settings(BaseSettings):
     @field_validator("upstream_url")
     @classmethod
     def _is_a_platform_url(cls, value: str) -> str:
-        if value == SANDBOX_URL:
-            return value
-        try:
-            parts = urlsplit(value)
-            usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-            unwanted = parts.username is not None or parts.password is not None or bool(parts.fragment)
-        except ValueError:
-            usable, unwanted = False, False
-        if not usable or unwanted or not value.isascii() or not value.isprintable() or " " in value:
+        if value != SANDBOX_URL and not is_platform_url(value):
             raise mistake("is not a URL of the platform")
         return value
 

@@ -7,12 +7,12 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.secrets import Secrets
+from app.secrets import Parts, Secrets
 from app.settings import SECRET_NAMES, Settings
 from app.settings_fields import allowed_values
 from app.settings_files import read_dotenv, unknown_names
 from app.settings_urls import secrets_in
-from app.settings_values import api_keys
+from app.settings_values import api_keys, webhook_token
 
 
 class SettingsError(Exception):
@@ -50,8 +50,14 @@ def secrets_of(settings: Settings, from_files: Iterable[str] = ()) -> Secrets:
     plain = {name: value.get_secret_value() if value else None for name, value in values.items()}
     # Not read anew, but no log may show it.
     plain["cache_url"] = settings.shared_cache_url
-    parts = {"api_keys": api_keys, "cache_url": secrets_in}
-    return Secrets(plain, Path(settings.secrets_dir), from_files, parts=parts)
+    return Secrets(plain, Path(settings.secrets_dir), from_files, parts=_PARTS)
+
+
+_PARTS: dict[str, Parts] = {
+    "api_keys": api_keys,
+    "cache_url": secrets_in,
+    "webhook_token": lambda text: [webhook_token(text)],
+}
 
 
 _WRONG = {

@@ -1,4 +1,4 @@
-"""Where answers are kept: the settings of the cache, and what in a URL must not be shown."""
+"""Settings that are addresses: the platform's, and the cache's with what in it must not be shown."""
 
 import re
 from importlib.util import find_spec
@@ -10,6 +10,17 @@ from pydantic import AfterValidator, Field, SecretStr
 from app.settings_fields import mistake
 
 MEMORY_URL = "memory:"
+
+
+def is_platform_url(url: str) -> bool:
+    """Whether it leads to a platform: plain, without credentials, which have settings of their own."""
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        unwanted = parts.username is not None or parts.password is not None or bool(parts.fragment)
+    except ValueError:
+        return False
+    return usable and not unwanted and url.isascii() and url.isprintable() and " " not in url
 
 
 def is_redis_url(url: str) -> bool:

@@ -1,4 +1,4 @@
-"""Settings that hold lists: what stands in ``API_KEYS``, ``TRUSTED_PROXIES`` and ``CORS_ORIGINS``.
+"""Settings that hold lists, or have a form: ``API_KEYS``, ``TRUSTED_PROXIES``, ``CORS_ORIGINS``, ``WEBHOOK_TOKEN``.
 
 Each function raises ValueError with a line for every mistake. The lines name entries by their position, never by
 what stands there: a secret may have been put in the wrong place.
@@ -6,12 +6,18 @@ what stands there: a secret may have been put in the wrong place.
 
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, SecretStr
+
+from app.settings_fields import mistake
 
 MIN_KEY_LENGTH = 16
 """Characters. Keys are compared by a fast hash, so they must be long and random; a password is neither."""
 
 Network = IPv4Network | IPv6Network
 
+_TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")  # stands in a path as it is (RFC 3986, section 2.3)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = re.compile(r"[!-+\--~]*")  # printable ASCII without space and comma
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
@@ -40,6 +46,32 @@ def api_keys(text: str) -> dict[str, str]:
                 mistakes.append(f"entry {position} has the same {kind} as entry {first}")
     _complain(mistakes)
     return dict(zip(keys, names, strict=True))
+
+
+def webhook_token(text: str) -> str:
+    """A token that can stand in a path and cannot be guessed."""
+    if not _TOKEN.fullmatch(text):
+        raise ValueError("is too short, or has characters that cannot stand in a path")
+    return text
+
+
+def _is_a_token(value: SecretStr | None) -> SecretStr | None:
+    if value is not None:
+        try:
+            webhook_token(value.get_secret_value())
+        except ValueError as error:
+            raise mistake(str(error)) from None
+    return value
+
+
+WebhookToken = Annotated[
+    SecretStr | None,
+    Field(
+        description="Ends the webhook's path, `/webhooks/message-states/TOKEN`; unset = no webhook.",
+        json_schema_extra={"allowed": "at least 16 characters A-Z a-z 0-9 . _ ~ -"},
+    ),
+    AfterValidator(_is_a_token),
+]
 
 
 def networks(text: str) -> tuple[Network, ...]:

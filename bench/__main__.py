@@ -1,6 +1,7 @@
 """``python -m bench``: the whole benchmark; ``quick``: the main case only, nothing written; ``soak``: minutes of
 mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
-too little; ``paused-redis``: what a Redis that hangs costs; ``report``: the documents again from the last results."""
+too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand
+that wait cost, exit status 1 where it is too much; ``report``: the documents again from the last results."""
 
 import argparse
 import resource
@@ -9,12 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-from bench import plan, replicas, report, soak
+from bench import plan, replicas, report, soak, waiters
 from bench.candidates import ROOT
 
-WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "report")
-FILES = 8192
-"""Open files: 1024 connections need more than the 1024 that many machines allow at first."""
+WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "report")
+FILES = 16_384
+"""Open files: 10,000 waiters need more than the 1024 that many machines allow at first."""
 
 
 def main() -> None:
@@ -41,6 +42,8 @@ def main() -> None:
     if options.what == "paused-redis":
         replicas.conduct_paused(checkout)
         return
+    if options.what == "waiters":
+        sys.exit(0 if waiters.conduct(checkout) else 1)
     if options.what == "report":
         report.write(report.latest())
         return

@@ -7,7 +7,8 @@ M = "message_state"
 HTTP = f"{M}_http_request_duration_seconds"
 UPSTREAM = f"{M}_upstream_request_duration_seconds"
 SELECTOR = 'job=~"$job"'
-LOOKUPS = 'route=~"/messages.*"'
+# Not the waits and streams, which end in something else: their time is their callers' choice.
+LOOKUPS = 'route=~"/messages.*states?"'
 
 Query = tuple[str, str]
 """An expression and the legend of its lines."""
@@ -160,6 +161,24 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 [(_rate(f"{HTTP}_count", 'route!~"/livez|/readyz"', by="route, method"), "{{method}} {{route}}")],
             ),
             ("Requests by status", "", "reqps", [(_rate(f"{HTTP}_count", by="status"), "{{status}}")]),
+            (
+                "Who waits, and for how many messages",
+                "At MAX_WAITERS more are refused.",
+                "short",
+                [
+                    (_gauge(f"{M}_waiters"), "waiters, {{instance}}"),
+                    (_gauge(f"{M}_watched_ids"), "messages, {{instance}}"),
+                ],
+            ),
+            (
+                "Rounds for those who wait, and the webhook's entries",
+                "",
+                "ops",
+                [
+                    (_rate(f"{M}_watch_rounds_total"), "rounds"),
+                    (_rate(f"{M}_webhook_entries_total", by="result"), "webhook: {{result}}"),
+                ],
+            ),
             (
                 "Ids without an answer",
                 "",

@@ -17,13 +17,16 @@ _JSON = (b"content-type", b"application/json")
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
-def state_response(request: Request, body: bytes, found: Found) -> Response:
-    """A state with its caching headers; 304 where the caller has this body already."""
+def state_response(request: Request, body: bytes, found: Found, *, keep: bool = True) -> Response:
+    """A state with its caching headers; 304 where the caller has this body already.
+
+    ``keep``: whether it may be stored. What was waited for may not: the next wait is another one.
+    """
     tag = etag(body)
     headers = [
         (b"etag", tag.encode()),
         # max-age is the whole lifetime and Age what is gone of it (RFC 9111, section 4.2.3).
-        (b"cache-control", b"private, max-age=%d" % found.lifetime),
+        (b"cache-control", b"private, max-age=%d" % found.lifetime if keep else b"no-store"),
         (b"age", b"%d" % found.age),
         _HIT if found.source is Source.CACHE else _MISS,
         _VARY,

@@ -12,6 +12,7 @@ from app.lookup.states import STATES
 
 TAGS = [
     {"name": "Messages", "description": "What became of messages."},
+    {"name": "Webhook", "description": "For the platform."},
     {"name": "Operations", "description": "Probes."},
     {"name": "Documentation", "description": "Problems explained."},
 ]

@@ -133,8 +133,14 @@ def _describe_answers(path: str, operation: Document) -> None:
 
 def _describe_problem(path: str, response: Document) -> None:
     for slug, example in response["content"]["application/problem+json"]["examples"].items():
-        example["value"]["instance"] = path.replace("{id}", "82216").replace("{slug}", "no-such-problem")
+        example["value"]["instance"] = _instance(path)
         example["value"] |= PROBLEMS.get(slug, {})
+
+
+def _instance(path: str) -> str:
+    for name, value in {"{id}": "82216", "{slug}": "no-such-problem", "message-states/{token}": "***"}.items():
+        path = path.replace(name, value)
+    return path
 
 
 def _describe_parameters(operation: Document) -> None:

@@ -53,6 +53,9 @@ PARAMETERS: dict[tuple[str, str], Named] = {
         "failed": ("82213: failed for good (sandbox)", 82213),
         "missing": ("82218: not known (sandbox)", 82218),
     },
+    ("streamMessageStates", "id"): {
+        "sandbox": ("One that progresses, one that is unknown (sandbox)", [82216, 82217, 82218]),
+    },
     ("getProblem", "slug"): {"missing": ("Message not found", "message-not-found")},
 }
 

@@ -1,6 +1,5 @@
 """The two lookups: one message, and many."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -9,16 +8,16 @@ from starlette.responses import Response
 
 from app.api import catalogue
 from app.api.caching import NO_STORE, state_response, wants_fresh
+from app.api.observing import note_lookup
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, public, state_body
 from app.api.routing import StateRoute
-from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId
-from app.lookup.engine import Engine, Found, Source
+from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
+from app.api.waiting import wait_for_state
+from app.lookup.engine import Engine, Found
 from app.lookup.failures import LookupFailure
 from app.lookup.states import MessageRecord
-
-_DEARNESS = [Source.CACHE, Source.REFUSED, Source.JOINED, Source.UPSTREAM]
 
 router = APIRouter(prefix="/messages", tags=["Messages"])
 state_router = APIRouter(prefix="/messages", tags=["Messages"], route_class=StateRoute)
@@ -39,11 +38,21 @@ async def get_message_state(
     detail: Annotated[
         bool, Query(description="Whether the number of parts and the price per part are wanted as well.")
     ] = False,
+    wait: Annotated[
+        WaitSeconds,
+        Query(
+            description="Seconds to wait for news. With `If-None-Match` the answer comes as soon as the state is "
+            "another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, "
+            "else the current state when the time is up. 0: no waiting."
+        ),
+    ] = 0,
 ) -> Response:
     """One state, or the problem that stands in its way."""
     refusal = over_quota(request, 1)
     if refusal is not None:
         return refusal
+    if wait:
+        return await wait_for_state(request, id_, detail, wait)
     found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request)))[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)
@@ -104,8 +113,5 @@ async def get_message_states(
 async def _lookup(request: Request, ids: Sequence[int], detail: bool, *, fresh: bool = False) -> dict[int, Found]:
     engine: Engine = request.app.state.engine
     found = await engine.lookup(ids, detail, fresh=fresh)
-    # For the access log: the dearest source of any answer, and what it cost the platform.
-    sources = Counter(each.source for each in found.values())
-    request.scope["state"]["source"] = max(sources, key=_DEARNESS.index).value
-    request.scope["state"]["entries"] = sources[Source.UPSTREAM]
+    note_lookup(request.scope, found)
     return found

@@ -1,10 +1,13 @@
 """One metric and one log line for each request."""
 
 import logging
+from collections import Counter
+from collections.abc import Mapping
 from time import perf_counter
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.lookup.engine import Found, Source
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import own_trace_id, trace_id_of
@@ -12,7 +15,16 @@ from app.telemetry.tracing import own_trace_id, trace_id_of
 UNMATCHED = "unmatched"
 """The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
 
+_DEARNESS = [Source.CACHE, Source.REFUSED, Source.JOINED, Source.UPSTREAM]
+
 log = logging.getLogger(ACCESS)
+
+
+def note_lookup(scope: Scope, found: Mapping[int, Found]) -> None:
+    """For the access log: the dearest source of any answer, and what it cost the platform."""
+    sources = Counter(each.source for each in found.values())
+    scope["state"]["source"] = max(sources, key=_DEARNESS.index).value
+    scope["state"]["entries"] = sources[Source.UPSTREAM]
 
 
 class Observer:
@@ -42,7 +54,8 @@ class Observer:
             self._tell(scope, status, perf_counter() - started)
 
     def _tell(self, scope: Scope, status: int, seconds: float) -> None:
-        route = getattr(scope.get("route"), "path", UNMATCHED)
+        state = scope["state"]
+        route = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
         self._metrics.http_request(route, method, status, seconds)
         state = scope["state"]

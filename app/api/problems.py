@@ -52,7 +52,7 @@ def problem(
         "title": row.title,
         "status": row.status,
         "detail": detail or row.detail,
-        "instance": quote(scope["path"], safe="/:@!$&'()*+,;=~", errors="replace"),
+        "instance": quote(_without_token(scope["path"]), safe="/:@!$&'()*+,;=~", errors="replace"),
         "request_id": state.get("request_id", ""),
     }
     if errors:
@@ -64,6 +64,12 @@ def problem(
         all_headers["Retry-After"] = str(max(1, math.ceil(retry_after or 1)))
     content = json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
     return Response(content, row.status, all_headers, MEDIA_TYPE)
+
+
+def _without_token(path: str) -> str:
+    """The webhook's path ends in its token, which no answer repeats."""
+    before, webhooks, rest = path.partition("/webhooks/")
+    return f"{before}{webhooks}***" if rest else path
 
 
 def failure_problem(scope: Scope, id_: int, failure: LookupFailure) -> Response:

@@ -3,12 +3,16 @@
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
 from app.lookup.states import MAX_MESSAGE_ID, STATES, Outcome
 
 MAX_IDS = 1000
+MAX_WATCHED = 100
+"""Messages in one stream: about what fits into a URL that every proxy takes."""
+MAX_WAIT = 50
+"""Seconds: below the 60 s after which common ingresses end a request."""
 EXAMPLE_ID = 82216
 
 _STATE_WORDS = "; ".join(f"`{word}`: {state.meaning}" for word, state in STATES.items())
@@ -30,6 +34,29 @@ MessageId = Annotated[
     Field(ge=1, le=MAX_MESSAGE_ID, description="The number that the platform returned when the message was sent."),
 ]
 PathId = Annotated[MessageId, BeforeValidator(_path_id)]
+
+
+def _distinct(ids: list[int]) -> list[int]:
+    distinct = list(dict.fromkeys(ids))
+    if not 1 <= len(distinct) <= MAX_WATCHED:
+        raise PydanticCustomError("watched_ids", f"must be 1 to {MAX_WATCHED} different numbers")
+    return distinct
+
+
+StreamIds = Annotated[
+    list[PathId],
+    AfterValidator(_distinct),
+    Field(json_schema_extra={"minItems": 1, "maxItems": MAX_WATCHED}),
+]
+
+
+def _wait_seconds(value: object) -> object:
+    if isinstance(value, str) and not (value.isascii() and value.isdigit() and len(value) <= len(str(MAX_WAIT))):
+        raise PydanticCustomError("wait_seconds", f"must be a whole number from 0 to {MAX_WAIT}")
+    return value
+
+
+WaitSeconds = Annotated[int, Field(ge=0, le=MAX_WAIT), BeforeValidator(_wait_seconds)]
 
 
 class MessageState(BaseModel):

@@ -1,7 +1,8 @@
 """The lookup: cache, then batcher."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer, Platform
 from app.lookup.resilience import Clock
-from app.lookup.states import MessageRecord
+from app.lookup.states import MessageRecord, supersedes
 from app.lookup.waiting import Answers
 
 
@@ -60,6 +61,8 @@ class Engine:
         self._lifetimes = lifetimes
         self.lookups: Counter[Source] = Counter()
         self.failures: Counter[str] = Counter()
+        # Called with every answer of the platform, and with every state that it reports by itself.
+        self.on_news: Callable[[int, Answer], None] = lambda _id, _answer: None
         self.guard = Guard(platform, clock, attempt_timeout=attempt_timeout)
         self.isolation = Isolation(self.guard, clock, batch_size=batch_size)
         self.batcher = Batcher(
@@ -96,10 +99,29 @@ class Engine:
                 self.failures[each.answer.slug] += 1
         return {id_: found[id_] for id_ in distinct}
 
+    async def hear(self, reports: Sequence[MessageRecord]) -> None:
+        """Take what the platform reports by itself: late, twice, in any order, and without parts and price.
+
+        The first final report stays; else ``supersedes`` decides. Parts and price known before are kept.
+        """
+        cached = await self._cache.get_many({report.id for report in reports})
+        known = {id_: each.answer for id_, each in cached.items()}
+        for report in reports:
+            old = known.get(report.id)
+            news = report
+            if isinstance(old, MessageRecord):
+                if old.meaning.final or not supersedes(report, old):
+                    continue
+                if old.parts is not None and old.price_per_part is not None:
+                    news = replace(report, parts=old.parts, price_per_part=old.price_per_part, detailed=True)
+            kept = known[report.id] = self._cache.put(report.id, news)
+            self.on_news(report.id, kept)
+
     def _remember(self, id_: int, answer: Answer) -> Answer:
         """Every answer of the platform passes here, before anybody gets it."""
         if isinstance(answer, MessageRecord | MessageNotFound):
-            return self._cache.put(id_, answer)
+            answer = self._cache.put(id_, answer)
+        self.on_news(id_, answer)
         return answer
 
     def _lifetime(self, answer: Answer) -> float:

@@ -72,13 +72,13 @@ class MessageRecord:
 def supersedes(new: MessageRecord, old: MessageRecord) -> bool:
     """Whether ``new`` tells more recent news of a message than ``old``.
 
-    A final report wins, and the first final one stays; else the later time; where a time is missing, the order of
-    the states decides. Equal reports supersede each other: the fresher copy is as true as the older.
+    A final report wins, and the first final one stays; else the later time; where a time is missing, or both are the
+    same second, the order of the states decides. Equal reports supersede each other: the fresher copy is as true.
     """
     if old.meaning.final:
         return new.state == old.state
     if new.meaning.final:
         return True
-    if new.changed_at is not None and old.changed_at is not None:
-        return new.changed_at >= old.changed_at
+    if new.changed_at is not None and old.changed_at is not None and new.changed_at != old.changed_at:
+        return new.changed_at > old.changed_at
     return new.meaning.rank >= old.meaning.rank

@@ -1,6 +1,7 @@
 """A stand-in for the platform: behaves as ``state.php`` does, strictly, so that nobody needs an account to try.
 
-Used in process (``UPSTREAM_URL=sandbox:``) or alone: ``python -m app.upstream.sandbox --port 9100``.
+Used in process (``UPSTREAM_URL=sandbox:``) or alone: ``python -m app.upstream.sandbox --port 9100``, where it can
+also post a webhook (``--webhook URL``).
 What a message answers follows from its number by the two tables below.
 """
 
@@ -14,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
+
+from app.upstream.sandbox_webhook import Webhook, WithWebhook
 
 PATH = "/json/state.php"
 URL = f"http://sandbox{PATH}"
@@ -165,6 +168,10 @@ class Sandbox:
         extra = ',"num_parts":1,"price":10.6000000' if detail else ""
         return f'{{"id_sms":{id_},"time_change_state":"{when}","state":"{state}"{extra}}}'
 
+    def progress(self) -> dict[int, tuple[str, str]]:
+        """The messages that change with time and were asked for: state, and time of the change."""
+        return {id_: self._progress(id_) for id_ in self._first_asked}
+
     def _progress(self, id_: int) -> tuple[str, str]:
         now = self._clock()
         first = self._first_asked.setdefault(id_, now)
@@ -214,6 +221,7 @@ def main() -> None:
     parser.add_argument("--token", default=TOKEN, help="the token that is accepted (default: %(default)s)")
     parser.add_argument("--login", default=LOGIN, help="the login that is accepted (default: %(default)s)")
     parser.add_argument("--password", default=PASSWORD, help="the password that is accepted (default: %(default)s)")
+    parser.add_argument("--webhook", help="address to which changes of progressing messages are posted")
     options = parser.parse_args()
     sandbox = Sandbox(
         token=options.token,
@@ -222,14 +230,15 @@ def main() -> None:
         latency=options.latency,
         workers=options.workers,
     )
+    served = WithWebhook(sandbox, Webhook(options.webhook, sandbox.progress)) if options.webhook else sandbox
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.run(
-            sandbox,
+            served,
             host=options.host,
             port=options.port,
             access_log=False,
             log_level="info",
-            lifespan="off",
+            lifespan="on" if options.webhook else "off",
         )
 
 

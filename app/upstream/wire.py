@@ -53,7 +53,7 @@ def decode(status: int, body: bytes, asked: Mapping[int, bool], zone: ZoneInfo, 
     request and InvalidReply for what is no reply at all.
     """
     try:
-        document = _parse(body)
+        document = parse(body)
     except InvalidReply:
         if status == 400:
             raise UnknownRefusal("the platform answered 400 without a readable error") from None
@@ -67,7 +67,8 @@ def decode(status: int, body: bytes, asked: Mapping[int, bool], zone: ZoneInfo, 
     return _Reader(asked, zone, redact).read(document)
 
 
-def _parse(body: bytes) -> object:
+def parse(body: bytes) -> object:
+    """The platform's JSON, numbers by their own characters. Raises InvalidReply."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_STRUCTURE:
         raise InvalidReply("the platform's reply has too many parts")
     try:
@@ -119,7 +120,7 @@ class _Reader:
         state = entry.get("state")
         if state is None or state == "":
             return MessageNotFound("the platform's entry has no state")
-        if not _is_word(state):
+        if not is_word(state):
             self._reply.unreadable.append("state")
             return InvalidReply("the state in the platform's entry cannot be read")
         changed_at = self._optional("time_change_state", entry, lambda value: read_time(value, self._zone))
@@ -137,7 +138,8 @@ class _Reader:
             return None
 
 
-def _is_word(state: object) -> bool:
+def is_word(state: object) -> bool:
+    """Whether a value can be a state's word."""
     if not isinstance(state, str) or isinstance(state, JsonNumber) or len(state) > MAX_STATE_LENGTH:
         return False
     # A lone surrogate is legal in JSON's escapes but not in UTF-8, so it could not be passed on.

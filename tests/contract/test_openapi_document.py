@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import TypeAdapter
+from pydantic import BaseModel, TypeAdapter
 
 from app.api.schemas import BatchReply, BatchRequest, Health, MessageState, Problem
 from tests.support.example import FOLDER, needs_npm, npm_program
@@ -58,7 +58,7 @@ def test_no_file_of_node_names_where_packages_come_from() -> None:
         assert not re.search(r"registry\.|//[^\s\"]*:_auth", text)
 
 
-def _examples() -> Iterator[tuple[str, str, dict[str, Any]]]:
+def _examples() -> Iterator[tuple[str, str, Any]]:
     for operation in OPERATIONS:
         for status, response in operation["responses"].items():
             for content in response.get("content", {}).values():
@@ -72,15 +72,18 @@ MODELS: dict[str, Any] = {
     "getMessageStates": BatchReply,
     "getLiveness": Health,
     "getReadiness": Health,
+    "streamMessageStates": str,
+    "postMessageStates": list,
 }
 
 
 @pytest.mark.parametrize(("name", "status", "value"), EXAMPLES, ids=[name for name, _, _ in EXAMPLES])
-def test_an_example_is_an_answer_that_the_service_could_give(name: str, status: str, value: dict[str, Any]) -> None:
+def test_an_example_is_an_answer_that_the_service_could_give(name: str, status: str, value: Any) -> None:
     model = MODELS[name.partition("-")[0]] if status == "200" else Problem
     parsed = TypeAdapter(model).validate_python(value)
-    required = {key for key, field in model.model_fields.items() if field.is_required()}
-    assert required <= value.keys()
+    if issubclass(model, BaseModel):
+        required = {key for key, field in model.model_fields.items() if field.is_required()}
+        assert required <= value.keys()
     if isinstance(parsed, Problem):
         assert parsed.status == int(status)
 
@@ -89,7 +92,7 @@ def test_every_answer_has_an_example_and_the_request_id() -> None:
     for operation in OPERATIONS:
         for status, response in operation["responses"].items():
             assert "X-Request-ID" in response["headers"], (operation["operationId"], status)
-            if status != "304" and operation["operationId"] != "getProblem":
+            if status not in ("204", "304") and operation["operationId"] != "getProblem":
                 assert all(content["examples"] for content in response["content"].values())
 
 

@@ -6,7 +6,12 @@ import pytest
 
 from tests.support.manifests.reading import MANIFESTS, ROOT, Documents, render
 
-COMPONENTS = {"autoscaled": "autoscaling", "monitored": "pod-monitor", "with-redis": "redis"}
+COMPONENTS = {
+    "autoscaled": "autoscaling",
+    "monitored": "pod-monitor",
+    "with-redis": "redis",
+    "with-webhook": "webhook-ingress",
+}
 WITH_COMPONENT = """\
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.api import webhooks
 from app.server import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.deploy.breaks import BREAKS
@@ -76,6 +77,23 @@ def test_the_redis_component_opens_the_way_to_redis_and_nothing_else(overlays: d
     assert after[:-1] == before
     assert after[-1]["ports"] == [{"port": 6379, "protocol": "TCP"}]
     assert [sorted(peer) for peer in after[-1]["to"]] == [["namespaceSelector", "podSelector"]]
+
+
+def test_the_webhook_component_lets_in_the_webhook_and_nothing_else(overlays: dict[str, Documents]) -> None:
+    assert all_of(overlays["production"], "Ingress") == []
+    (ingress,) = all_of(overlays["with-webhook"], "Ingress")
+    (rule,) = ingress["spec"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert (path["path"], path["pathType"]) == ("/webhooks/", "Prefix")
+    assert path["path"] == f"{webhooks.PREFIX}/"
+    assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
+    # The controller's log would hold the token.
+    assert ingress["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/enable-access-log": "false"}
+    (service,) = all_of(overlays["with-webhook"], "Service")
+    assert path["backend"]["service"]["name"] == service["metadata"]["name"]
+    assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
+    others = [document for document in overlays["with-webhook"] if document["kind"] != "Ingress"]
+    assert others == overlays["production"]
 
 
 def test_what_is_said_ahead_of_the_code_is_what_the_code_then_says() -> None:

@@ -44,6 +44,46 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/messages/states/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * What becomes of many messages, as it happens
+         * @description Server-sent events for 1 to 100 messages. A `state` event for each message at the start and for each change; its data is the JSON of a single lookup. A `problem` event for a message without an answer; its data is like an entry of a batch's `problems`. When all messages are final or unknown comes an `end` event with the id `end`, and the stream closes; whoever reconnects with `Last-Event-ID: end` gets a 204, which tells an `EventSource` to stop. A comment every 15 s keeps the connection open. Where the service asks for a key, read the stream with `fetch`: an `EventSource` cannot send one.
+         */
+        get: operations["streamMessageStates"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/webhooks/message-states/{token}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * The platform reports changes
+         * @description For the platform alone: its manager enters this address, `WEBHOOK_TOKEN` at its end, for the account. Order and repetition do not matter. The answer lists the entries that were taken; the platform repeats the others. Any content type will do.
+         */
+        post: operations["postMessageStates"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/livez": {
         parameters: {
             query?: never;
@@ -370,6 +410,8 @@ export interface operations {
             query?: {
                 /** @description Whether the number of parts and the price per part are wanted as well. */
                 detail?: boolean;
+                /** @description Seconds to wait for news. With `If-None-Match` the answer comes as soon as the state is another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, else the current state when the time is up. 0: no waiting. */
+                wait?: number;
             };
             header?: {
                 /** @description Entity tags that the caller has, or `*`; a state that matches is answered with 304, without a body. */
@@ -614,6 +656,179 @@ export interface operations {
             };
             /** @description [The platform is too slow](/problems/upstream-timeout) */
             504: {
+                headers: {
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    streamMessageStates: {
+        parameters: {
+            query: {
+                /** @description A message's number; repeated, for 1 to 100 messages. */
+                id: number[];
+                /** @description Whether the number of parts and the price per part are wanted as well. */
+                detail?: boolean;
+            };
+            header?: {
+                /** @description The last event's id: `end`, or nothing. */
+                "Last-Event-ID"?: string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stream. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description The stream has come to its end. */
+            204: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description [Not authenticated](/problems/unauthenticated) */
+            401: {
+                headers: {
+                    "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description [Invalid request](/problems/invalid-request) */
+            422: {
+                headers: {
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description [Too many requests](/problems/rate-limited) */
+            429: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description [Internal error](/problems/internal-error) */
+            500: {
+                headers: {
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description [Overloaded](/problems/overloaded) */
+            503: {
+                headers: {
+                    "Retry-After": components["headers"]["Retry-After"];
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    postMessageStates: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                token: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": {
+                    id_sms?: string | number;
+                    /** @description In the account's time zone; may be empty. */
+                    time?: string;
+                    state?: string;
+                }[];
+            };
+        };
+        responses: {
+            /** @description The entries that were taken. */
+            200: {
+                headers: {
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": {
+                        id_sms?: number;
+                    }[];
+                };
+            };
+            /** @description [No such path](/problems/route-not-found) */
+            404: {
+                headers: {
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description [Request too large](/problems/request-too-large) */
+            413: {
+                headers: {
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description [Invalid request](/problems/invalid-request) */
+            422: {
+                headers: {
+                    "Cache-Control": components["headers"]["No-Store"];
+                    "X-Request-ID": components["headers"]["X-Request-ID"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description [Internal error](/problems/internal-error) */
+            500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
                     "X-Request-ID": components["headers"]["X-Request-ID"];

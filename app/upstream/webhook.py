@@ -1,0 +1,43 @@
+"""The platform's webhook: what it posts of its own accord (``docs/upstream.md``, "Webhook")."""
+
+from collections import Counter
+from zoneinfo import ZoneInfo
+
+from app.lookup.failures import InvalidReply
+from app.lookup.states import MessageRecord
+from app.upstream.values import read_id, read_time
+from app.upstream.wire import is_word, parse
+
+
+class WebhookReader:
+    """Reads deliveries. ``entries`` counts them by ``taken`` and ``unreadable``."""
+
+    def __init__(self, zone: ZoneInfo) -> None:
+        self._zone = zone
+        self.entries: Counter[str] = Counter()
+
+    def __call__(self, body: bytes) -> list[MessageRecord]:
+        """The reports of a delivery; what cannot be read is left out. Raises ValueError for what is no array."""
+        try:
+            document = parse(body)
+        except InvalidReply as error:
+            raise ValueError(str(error)) from None
+        if not isinstance(document, list):
+            raise ValueError("not an array")
+        records = [self._record(entry) for entry in document]
+        reports = [record for record in records if record is not None]
+        self.entries["taken"] += len(reports)
+        self.entries["unreadable"] += len(records) - len(reports)
+        return reports
+
+    def _record(self, entry: object) -> MessageRecord | None:
+        if not isinstance(entry, dict):
+            return None
+        id_, state = read_id(entry.get("id_sms")), entry.get("state")
+        if id_ is None or not state or not is_word(state):
+            return None
+        try:
+            changed_at = read_time(entry.get("time"), self._zone)
+        except ValueError:
+            changed_at = None
+        return MessageRecord(id_, str(state), changed_at)

@@ -1,0 +1,117 @@
+"""Waits and streams of a real process: over sockets, and at its end."""
+
+import asyncio
+import json
+import signal
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.support.platform import TOKEN, FakePlatform
+from tests.support.running import Running, running
+from tests.support.watching import WEBHOOK, WEBHOOK_TOKEN
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def service(platform: FakePlatform, tmp_path: Path) -> AsyncIterator[Running]:
+    """A service that asks seldom, before a platform that knows message 1 as pending."""
+    platform.knows(1, state="send")
+    variables = {"UPSTREAM_TOKEN": TOKEN, "WEBHOOK_TOKEN": WEBHOOK_TOKEN, "PENDING_TTL": "30", "MAX_WAITERS": "2"}
+    async with platform.serve() as url, running({"UPSTREAM_URL": url, **variables}, tmp_path) as started:
+        yield started
+
+
+@pytest.fixture
+async def client(service: Running) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(trust_env=False, base_url=service.url, timeout=30) as started:
+        yield started
+
+
+async def report(client: httpx.AsyncClient, state: str) -> float:
+    """The platform's webhook. Returns how long its answer took."""
+    begun = time.monotonic()
+    entry = {"id_sms": "1", "time": "2021-04-26 15:15:03", "state": state}
+    answer = await client.post(WEBHOOK, json=[entry])
+    assert answer.json() == [{"id_sms": 1}]
+    return time.monotonic() - begun
+
+
+async def events_of(response: httpx.Response) -> AsyncIterator[tuple[str, Any]]:
+    name = ""
+    async for line in response.aiter_lines():
+        if line.startswith("event: "):
+            name = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield name, json.loads(line.removeprefix("data: "))
+        elif line.startswith("retry: "):
+            yield "retry", int(line.removeprefix("retry: "))
+
+
+async def test_a_report_reaches_waits_and_streams_within_200_ms(client: httpx.AsyncClient) -> None:
+    wait = asyncio.create_task(client.get("/messages/1/state?wait=30"))
+    async with client.stream("GET", "/messages/states/events?id=1") as response:
+        assert response.headers["content-type"].startswith("text/event-stream")
+        events = events_of(response)
+        assert (await anext(events))[1]["state"] == "send"
+        # The wait's own request may still be on its way.
+        await asyncio.sleep(0.3)
+        begun = time.monotonic()
+        taken = await report(client, "read")
+        assert (await anext(events))[1]["state"] == "read"
+        assert (await anext(events))[0] == "end"
+        assert (await wait).json()["state"] == "read"
+        seconds = time.monotonic() - begun
+        assert [event async for event in events] == []
+    assert taken < 0.1
+    assert seconds < 0.2
+
+
+async def test_callers_that_hang_up_make_room_at_once(client: httpx.AsyncClient) -> None:
+    for path in ("/messages/1/state?wait=30", "/messages/states/events?id=1"):
+        leaving = [asyncio.create_task(client.get(path)) for _ in range(2)]
+        # Time for both to arrive; whoever asks in between would take a place.
+        await asyncio.sleep(0.5)
+        assert (await client.get("/messages/1/state?wait=1")).status_code == 503
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
+        async with asyncio.timeout(2):
+            while (await client.get("/messages/1/state?wait=1")).status_code == 503:
+                pass
+
+
+async def test_sigterm_ends_waits_and_streams_early_and_loses_nothing(
+    service: Running, client: httpx.AsyncClient
+) -> None:
+    etag = (await client.get("/messages/1/state")).headers["etag"]
+    wait = asyncio.create_task(client.get("/messages/1/state?wait=50", headers={"If-None-Match": etag}))
+    async with client.stream("GET", "/messages/states/events?id=1") as response:
+        events = events_of(response)
+        assert (await anext(events))[1]["state"] == "send"
+        await asyncio.sleep(0.2)
+        begun = time.monotonic()
+        service.send(signal.SIGTERM)
+        assert await anext(events) == ("retry", 1000)
+        assert [event async for event in events] == []
+        unchanged = await wait
+        assert (unchanged.status_code, unchanged.headers["connection"]) == (304, "close")
+    assert await service.ended() == 0
+    assert time.monotonic() - begun < 5
+    assert "Traceback" not in service.text
+    assert WEBHOOK_TOKEN not in service.text
+
+
+async def test_the_token_stands_in_no_line_of_the_log(service: Running, client: httpx.AsyncClient) -> None:
+    await report(client, "deliver")
+    await client.post(f"{WEBHOOK}x", json=[])
+    await client.get(WEBHOOK)
+    service.send(signal.SIGTERM)
+    await service.ended()
+    assert "/webhooks/message-states/{token}" in service.text
+    assert WEBHOOK_TOKEN not in service.text
