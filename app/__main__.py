@@ -15,6 +15,9 @@ from app.telemetry.logs import configure_logs
 from app.telemetry.metrics import serve_metrics
 
 EXIT_BAD_START = 2
+LISTENERS = 16
+"""The same socket, listened to many times: uvloop accepts one connection a turn from each, and under load a turn is
+long, so that new callers would wait for seconds behind those who are served."""
 
 log = logging.getLogger("app")
 
@@ -41,7 +44,7 @@ def main() -> None:
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     log.info("listening on http://%s:%s - browse http://%s:%s/docs", shown, port, shown, port)
-    Server(app, settings.shutdown_grace).run(sockets=[listener])
+    Server(app, settings.shutdown_grace).run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
 
 
 def open_metrics(registry: CollectorRegistry, host: str, port: int) -> None:

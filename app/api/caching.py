@@ -10,7 +10,10 @@ from app.lookup.engine import Found, Source
 
 NO_STORE = {"Cache-Control": "no-store"}
 
-_VARY = "Origin, Authorization, X-API-Key"
+_VARY = (b"vary", b"Origin, Authorization, X-API-Key")
+_HIT = (b"cache-status", b"message-state; hit")
+_MISS = (b"cache-status", b"message-state; fwd=miss")
+_JSON = (b"content-type", b"application/json")
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
@@ -19,18 +22,26 @@ def state_response(request: Request, body: bytes, found: Found, *, keep: bool = 
 
     ``keep``: whether it may be stored. What was waited for may not: the next wait is another one.
     """
-    headers = {
-        "ETag": etag(body),
+    tag = etag(body)
+    headers = [
+        (b"etag", tag.encode()),
         # max-age is the whole lifetime and Age what is gone of it (RFC 9111, section 4.2.3).
-        "Cache-Control": f"private, max-age={int(found.lifetime)}" if keep else "no-store",
-        "Age": str(int(found.age)),
-        "Cache-Status": "message-state; hit" if found.source is Source.CACHE else "message-state; fwd=miss",
-        "Vary": _VARY,
-    }
+        (b"cache-control", b"private, max-age=%d" % found.lifetime if keep else b"no-store"),
+        (b"age", b"%d" % found.age),
+        _HIT if found.source is Source.CACHE else _MISS,
+        _VARY,
+    ]
     if_none_match = request.headers.get("if-none-match")
-    if if_none_match is not None and matches(if_none_match, headers["ETag"]):
-        return Response(status_code=304, headers=headers)
-    return Response(body, headers=headers, media_type="application/json")
+    if if_none_match is not None and matches(if_none_match, tag):
+        return _response(304, b"", headers)
+    return _response(200, body, [*headers, _JSON, (b"content-length", b"%d" % len(body))])
+
+
+def _response(status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> Response:
+    """A response whose headers are bytes already: Starlette would encode each of them anew."""
+    response = Response(body, status)
+    response.raw_headers = headers
+    return response
 
 
 def etag(body: bytes) -> str:

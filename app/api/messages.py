@@ -11,7 +11,8 @@ from app.api.caching import NO_STORE, state_response, wants_fresh
 from app.api.observing import note_lookup
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
-from app.api.render import dump, public
+from app.api.render import dump, public, state_body
+from app.api.routing import StateRoute
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
 from app.api.waiting import wait_for_state
 from app.lookup.engine import Engine, Found
@@ -19,9 +20,10 @@ from app.lookup.failures import LookupFailure
 from app.lookup.states import MessageRecord
 
 router = APIRouter(prefix="/messages", tags=["Messages"])
+state_router = APIRouter(prefix="/messages", tags=["Messages"], route_class=StateRoute)
 
 
-@router.get(
+@state_router.get(
     "/{id}/state",
     operation_id="getMessageState",
     summary="What became of one message",
@@ -54,7 +56,7 @@ async def get_message_state(
     found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request)))[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)
-    return state_response(request, dump(public(found.answer, detail)), found)
+    return state_response(request, state_body(found.answer, detail), found)
 
 
 async def _is_json(request: Request) -> None:
