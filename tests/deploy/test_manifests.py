@@ -12,7 +12,7 @@ from tests.deploy.breaks import BREAKS
 from tests.deploy.conftest import COMPONENTS
 from tests.support.manifests.breaking import Break
 from tests.support.manifests.checks import CHECKS, Check
-from tests.support.manifests.reading import AHEAD_OF_THE_CODE, MANIFESTS, Documents, all_of, is_sandbox, pod, variables
+from tests.support.manifests.reading import MANIFESTS, Documents, all_of, is_sandbox, pod, variables
 
 OVERLAYS = [*sorted(folder.name for folder in (MANIFESTS / "overlays").iterdir()), *COMPONENTS]
 COMMON_INGRESS_KEEP_ALIVE_SECONDS = 60
@@ -94,12 +94,6 @@ def test_the_webhook_component_lets_in_the_webhook_and_nothing_else(overlays: di
     assert path["backend"]["service"]["port"]["name"] in {port["name"] for port in service["spec"]["ports"]}
     others = [document for document in overlays["with-webhook"] if document["kind"] != "Ingress"]
     assert others == overlays["production"]
-
-
-def test_what_is_said_ahead_of_the_code_is_what_the_code_then_says() -> None:
-    known = {name: field.default for name, field in Settings.model_fields.items() if name in AHEAD_OF_THE_CODE}
-
-    assert known.items() <= AHEAD_OF_THE_CODE.items()
 
 
 def test_a_kept_alive_connection_outlives_an_ingresses_patience() -> None:

@@ -8,7 +8,6 @@ from pydantic.fields import FieldInfo
 from app.main import create_app
 from app.settings import Settings
 from tests.support.manifests.reading import (
-    AHEAD_OF_THE_CODE,
     Documents,
     container,
     container_ports,
@@ -32,9 +31,7 @@ PROBES = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe":
 def check_variables(documents: Documents) -> list[str]:
     """Every variable is a setting, with a value that the setting takes, and none of them is a secret."""
     given = {name.lower(): value for name, value in variables(documents).items()}
-    complaints = [
-        f"{name.upper()} is no setting" for name in given if name not in Settings.model_fields | AHEAD_OF_THE_CODE
-    ]
+    complaints = [f"{name.upper()} is no setting" for name in given if name not in Settings.model_fields]
     known = {name: value for name, value in given.items() if name in Settings.model_fields}
     complaints += [
         f"{name.upper()} is a secret and must not be readable here"

@@ -17,9 +17,6 @@ Documents = list[Document]
 ROOT = Path(__file__).parents[3]
 MANIFESTS = ROOT / "deploy" / "kubernetes"
 
-AHEAD_OF_THE_CODE = {"cache_max_entries": 100_000, "metrics_port": 9464, "shutdown_grace": 20}
-"""Defaults that the public interface promises, for the settings among them that the code does not have yet."""
-
 
 def tool(name: str) -> str:
     """A program that the development dependencies bring."""
@@ -95,8 +92,7 @@ def variables(documents: Documents) -> dict[str, str]:
 
 def setting(documents: Documents, name: str) -> Any:
     """What the service will take for a setting: its variable, else its default."""
-    field = Settings.model_fields.get(name)
-    default = field.default if field else AHEAD_OF_THE_CODE[name]
+    default = Settings.model_fields[name].default
     return variables(documents).get(name.upper(), default)
 
 
