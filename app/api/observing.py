@@ -1,7 +1,6 @@
 """One metric and one log line for each request."""
 
 import logging
-from collections import Counter
 from collections.abc import Mapping
 from time import perf_counter
 
@@ -23,9 +22,10 @@ log = logging.getLogger(ACCESS)
 
 def note_lookup(scope: Scope, found: Mapping[int, Found]) -> None:
     """For the access log: the dearest source of any answer, and what it cost the platform."""
-    sources = Counter(each.source for each in found.values())
-    scope["state"]["source"] = max(sources, key=_DEARNESS.index).value
-    scope["state"]["entries"] = sources[Source.UPSTREAM]
+    sources = [each.source for each in found.values()]
+    dearest = sources[0] if len(sources) == 1 else max(sources, key=_DEARNESS.index)
+    scope["state"]["source"] = dearest.value
+    scope["state"]["entries"] = sources.count(Source.UPSTREAM)
 
 
 class Observer:

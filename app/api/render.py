@@ -5,6 +5,8 @@ from typing import Any
 
 from app.lookup.states import STATES, MessageRecord
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
 
 def public(record: MessageRecord, detail: bool) -> dict[str, Any]:
     """A record as the public JSON object: always seven keys, parts and price only where detail is wanted."""
@@ -42,4 +44,4 @@ _WORDS = {word: json.dumps(word) for word in STATES}
 
 def dump(document: Any) -> bytes:
     """Compact JSON in UTF-8."""
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(document).encode()
