@@ -17,8 +17,13 @@ ROOT = Path(__file__).parent.parent
 
 # No deadline: the machines that run this are shared. The fixture check is off because the service keeps nothing
 # between two requests that an example could trip over.
+EXAMPLES = 60 if os.environ.get("CI") else 25
 settings.register_profile(
-    "suite", deadline=None, max_examples=60, database=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "suite",
+    deadline=None,
+    max_examples=EXAMPLES,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("suite")
 
