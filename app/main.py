@@ -21,6 +21,7 @@ from app.api.operations import Lifecycle
 from app.api.problems import install_handlers
 from app.api.quotas import Quotas
 from app.lookup.cache.memory import MemoryCache
+from app.lookup.cache.news import News, Post
 from app.lookup.cache.protocol import Cache, Lifetimes
 from app.lookup.cache.shared import SharedCache
 from app.lookup.engine import Engine
@@ -70,7 +71,7 @@ def create_app(
                 settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl
             )
             memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
-            cache = await _cache(settings, memory, clock, lifetimes, metrics)
+            cache, store = await _cache(settings, memory, clock, lifetimes, metrics)
             stack.push_async_callback(cache.aclose)
             engine = Engine(
                 client,
@@ -86,6 +87,11 @@ def create_app(
             stack.push_async_callback(engine.batcher.abort)
             watching = Watching(engine, clock, lifetimes, max_waiters=settings.max_waiters)
             stack.push_async_callback(watching.aclose)
+            if store is not None:
+                news = News(store, memory, clock, lifetimes, watching.hear)
+                engine.on_news = news.tell
+                news.start()
+                stack.push_async_callback(news.aclose)
             _rotate(secrets, engine.guard, keys)
             engine.guard.observe = metrics.upstream_request
             metrics.read_at_scrape(engine_metrics(engine, memory, client))
@@ -132,17 +138,17 @@ def create_app(
 
 async def _cache(
     settings: Settings, memory: MemoryCache, clock: Clock, lifetimes: Lifetimes, metrics: Metrics
-) -> Cache:
-    """The memory alone, or a shared store behind it. A store that cannot be reached does not hold up the start."""
+) -> tuple[Cache, Post | None]:
+    """The memory alone, or a shared store behind it, and that store, which the start does not wait for in vain."""
     url = settings.shared_cache_url
     if url is None:
-        return memory
+        return memory, None
     from app.lookup.cache.redis import RedisStore  # noqa: PLC0415 - redis-py is an extra
 
     store = RedisStore(url, settings.cache_prefix, settings.upstream_url, clock, lifetimes)
     store.observe = metrics.cache_request
     await store.connect()
-    return SharedCache(memory, store)
+    return SharedCache(memory, store), store
 
 
 def _rotate(secrets: Secrets, guard: Guard, keys: Keys) -> None:

@@ -62,10 +62,10 @@ def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_
 
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_redis_is_known_to_one_module_and_that_one_to_main_alone(path: Path) -> None:
+def test_redis_is_known_to_two_modules_and_the_store_to_main_alone(path: Path) -> None:
     name, imported = str(path.relative_to(ROOT)), set(imports_of(path))
     if any(belongs(each, "redis") for each in imported):
-        assert name == "app/lookup/cache/redis.py"
+        assert name in {"app/lookup/cache/redis.py", "app/lookup/cache/wire.py"}
     if any(belongs(each, "app.lookup.cache.redis") for each in imported):
         assert name == "app/main.py"
 

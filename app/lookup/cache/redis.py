@@ -1,16 +1,13 @@
-"""The store that replicas share: Redis or Valkey. The only module that knows redis-py.
+"""The store that replicas share: Redis or Valkey. Only this module and ``wire`` know redis-py.
 
 Never worse than without it: a call has 50 ms, connecting happens beside the lookups, and a server in trouble is left
 alone. Whatever goes wrong is a miss, a count and, where the condition changes, one line in the log.
 """
 
 import asyncio
-import contextlib
 import hashlib
-import logging
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from typing import Any
 
 from redis import exceptions
 from redis.asyncio.connection import AbstractConnection, ConnectionPool
@@ -19,18 +16,20 @@ from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
 from app.lookup.cache.condition import Condition, time_limit
+from app.lookup.cache.lines import say_heard, say_told, say_used, say_written
 from app.lookup.cache.protocol import Cached, Lifetimes
-from app.lookup.cache.values import READ, WRITE, Script, decode, encode
+from app.lookup.cache.values import PUBLISH, READ, WRITE, Script, decode, encode
+from app.lookup.cache.wire import close, kind, run, subscribed
 from app.lookup.resilience import Clock
 
 CALL_LIMIT = 0.05
 """Seconds that a lookup waits for Redis, at most."""
 CONNECT_LIMIT = 1.0
 """Seconds for a connection, TLS and login included. Only the service's start waits for it."""
+NEWS = "news"
+"""The channel's name, after the prefix of the keys."""
 
 Observe = Callable[[str, float, str], None]
-
-log = logging.getLogger(__name__)
 
 
 class RedisStore:
@@ -38,7 +37,8 @@ class RedisStore:
 
     ``errors`` counts failures by kind: ``timeout``, ``connection``, ``authentication``, ``refused`` (an error reply),
     ``protocol``, and ``value`` for what is there but cannot be read. ``observe`` is called after each round trip with
-    ``connect``, ``read`` or ``write``, its seconds, and ``ok`` or the kind of its failure.
+    ``connect``, ``read``, ``write`` or ``publish``, its seconds, and ``ok`` or the kind of its failure; ``listen`` has
+    its failures alone.
     """
 
     def __init__(self, url: str, prefix: str, platform_url: str, clock: Clock, lifetimes: Lifetimes) -> None:
@@ -59,8 +59,12 @@ class RedisStore:
         self._connection: AbstractConnection | None = None
         self._connecting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._use = Condition(clock, _say_used)
-        self._writing = Condition(clock, _say_written)
+        self._use = Condition(clock, say_used)
+        self._writing = Condition(clock, say_written)
+        self._telling = Condition(clock, say_told)
+        self._hearing = Condition(clock, say_heard)
+        # A server that refuses one of these (full, read-only, without the right) may still be read.
+        self._refusable = {"write": self._writing, "publish": self._telling}
         self.errors: Counter[str] = Counter()
         self.observe: Observe = lambda _operation, _seconds, _outcome: None
 
@@ -87,13 +91,13 @@ class RedisStore:
             async with asyncio.timeout(CONNECT_LIMIT):
                 await connection.connect()
             async with time_limit(CALL_LIMIT):
-                await _run(connection, READ, [f"{self._keys}0"], [])
+                await run(connection, READ, [f"{self._keys}0"], [])
         except Exception as error:
-            await _close(connection)
+            await close(connection)
             # A refusal is clear; being late may be chance.
-            self._use.failed(self._count("connect", started, error), at_once=_kind(error) != "timeout")
+            self._use.failed(self._count("connect", started, error), at_once=kind(error) != "timeout")
         except asyncio.CancelledError:
-            await _close(connection)
+            await close(connection)
             raise
         else:
             self._connection = connection
@@ -127,6 +131,29 @@ class RedisStore:
         reply = await self._call("write", WRITE, arguments, flat, CALL_LIMIT)
         return None if reply is None else self._decoded(arguments, reply)
 
+    async def publish(self, news: Collection[bytes]) -> None:
+        """Tell all replicas, this one included; lost where it fails."""
+        if self._telling.may_try():
+            await self._call("publish", PUBLISH, [NEWS], list(news), CALL_LIMIT)
+
+    async def listen(self, take: Callable[[bytes], None]) -> None:
+        """Pass on what replicas publish, for ever. Never raises: whatever fails is tried again."""
+        while True:
+            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            try:
+                async with asyncio.timeout(CONNECT_LIMIT):
+                    await connection.connect()
+                async for news in subscribed(connection, f"{self._keys}{NEWS}", self._hearing.worked):
+                    take(news)
+            except Exception as error:
+                why = self._count("listen", self._clock(), error)
+                # A connection that is lost is lost for lookups as well, and told by them.
+                if isinstance(error, exceptions.ResponseError):
+                    self._hearing.failed(why, at_once=True)
+            finally:
+                await close(connection)
+            await asyncio.sleep(Condition.PAUSE)
+
     async def aclose(self) -> None:
         """Close what is open."""
         if self._connecting is not None:
@@ -137,7 +164,7 @@ class RedisStore:
     # --- one round trip ---
 
     async def _call(
-        self, operation: str, script: Script, ids: Iterable[int], arguments: list[bytes], limit: float
+        self, operation: str, script: Script, ids: Iterable[int | str], arguments: list[bytes], limit: float
     ) -> object:
         """The reply; None where there is none."""
         if not self.ready():
@@ -149,16 +176,16 @@ class RedisStore:
                     return None  # lost, and counted, by whoever had the turn before
                 reply = await self._trip(self._connection, script, [f"{self._keys}{id_}" for id_ in ids], arguments)
         except Exception as error:  # whatever it is, it is Redis's failure and not a lookup's
-            # A server that refuses to write (full, read-only) may still be read.
-            refused = operation == "write" and isinstance(error, exceptions.ResponseError)
-            (self._writing if refused else self._use).failed(self._count(operation, started, error))
+            refused = isinstance(error, exceptions.ResponseError)
+            condition = self._refusable.get(operation, self._use) if refused else self._use
+            condition.failed(self._count(operation, started, error))
             if not self._use.good:
                 await self._drop()
             self.ready()
             return None
         self._use.worked()
-        if operation == "write":
-            self._writing.worked()
+        if operation in self._refusable:
+            self._refusable[operation].worked()
         self.observe(operation, self._clock() - started, "ok")
         return reply
 
@@ -167,10 +194,10 @@ class RedisStore:
     ) -> object:
         try:
             try:
-                return await _run(connection, script, keys, arguments)
+                return await run(connection, script, keys, arguments)
             except exceptions.ConnectionError:
                 # Servers close connections that were idle for long: once more, on a new one.
-                return await _run(connection, script, keys, arguments)
+                return await run(connection, script, keys, arguments)
         except exceptions.ResponseError:
             raise
         except BaseException:
@@ -181,14 +208,14 @@ class RedisStore:
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            await _close(connection)
+            await close(connection)
 
     def _count(self, operation: str, started: float, error: Exception) -> str:
         """Count a failure. Returns what the log may say of it: never its text, which is the server's."""
-        kind = _kind(error)
-        self.errors[kind] += 1
-        self.observe(operation, self._clock() - started, kind)
-        return f"{kind}, {type(error).__name__}"
+        outcome = kind(error)
+        self.errors[outcome] += 1
+        self.observe(operation, self._clock() - started, outcome)
+        return f"{outcome}, {type(error).__name__}"
 
     def _decoded(self, ids: Iterable[int], reply: object) -> dict[int, Cached]:
         found: dict[int, Cached] = {}
@@ -204,43 +231,3 @@ class RedisStore:
             if cached is not None:
                 found[id_] = cached
         return found
-
-
-def _kind(error: Exception) -> str:
-    if isinstance(error, TimeoutError | exceptions.TimeoutError):
-        return "timeout"
-    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
-        return "authentication"
-    if isinstance(error, exceptions.ConnectionError | OSError):
-        return "connection"
-    return "refused" if isinstance(error, exceptions.ResponseError) else "protocol"
-
-
-async def _run(connection: AbstractConnection, script: Script, keys: list[str], arguments: list[bytes]) -> Any:
-    """Run a script; a server that does not know it yet is given its text. Connects where there is no connection."""
-    rest = (len(keys), *keys, *arguments)
-    try:
-        await connection.send_command("EVALSHA", script.sha, *rest)
-        return await connection.read_response()
-    except exceptions.NoScriptError:
-        await connection.send_command("EVAL", script.text, *rest)
-        return await connection.read_response()
-
-
-async def _close(connection: AbstractConnection) -> None:
-    with contextlib.suppress(Exception):  # it is given up anyway
-        await connection.disconnect(nowait=True)
-
-
-def _say_used(good: bool, why: str) -> None:
-    if good:
-        log.info("Redis is used again")
-    else:
-        log.warning("Redis cannot be used: lookups go on with memory and the platform (%s)", why)
-
-
-def _say_written(good: bool, why: str) -> None:
-    if good:
-        log.info("Redis takes writes again")
-    else:
-        log.warning("Redis takes no writes: replicas stop to share what is new (%s)", why)

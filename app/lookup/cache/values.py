@@ -1,4 +1,4 @@
-"""How an answer is written where other replicas read it, and the two scripts that read and write on the server.
+"""How an answer is written where other replicas read it, and the scripts that the server runs.
 
 A value is ``v1f+|86400000|2021-04-26T15:15:03+03:00|1|10.6000000|read``: version, kind (``p`` pending, ``d``
 delivered, ``f`` final, ``n`` not found), whether it has the detail (``+`` or ``-``), lifetime in milliseconds, time of
@@ -120,3 +120,8 @@ return kept
 """)
 """``protocol.settled`` on the server. Keys, and for each value and milliseconds left in; for each what is there
 instead of what was given, in the form of ``READ``, or nothing."""
+
+PUBLISH = Script("""
+for _, news in ipairs(ARGV) do redis.call('PUBLISH', KEYS[1], news) end
+""")
+"""A channel, and what all who listen to it are told."""
