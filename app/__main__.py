@@ -19,6 +19,8 @@ LISTENERS = 16
 """The same socket, listened to many times: uvloop accepts one connection a turn from each, and under load a turn is
 long, so that new callers would wait for seconds behind those who are served."""
 
+_ADDRESS = "an address of this machine"
+
 log = logging.getLogger("app")
 
 
@@ -63,6 +65,9 @@ def bind(host: str, port: int) -> socket.socket:
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         listener = socket.socket(family, kind, protocol)
+    except UnicodeError:
+        # What cannot even be put into a question to the name service: a label that is empty or too long.
+        raise SettingsError([f"HOST: cannot listen on {host}:{port} (not a name); allowed: {_ADDRESS}"]) from None
     except OSError as error:
         raise SettingsError([_cannot_listen("PORT", host, port, error)]) from None
     try:
@@ -76,7 +81,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _cannot_listen(name: str, host: str, port: int, error: OSError) -> str:
     culprit = "HOST" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else name
-    allowed = "an address of this machine" if culprit == "HOST" else "a port that is free on it"
+    allowed = _ADDRESS if culprit == "HOST" else "a port that is free on it"
     return f"{culprit}: cannot listen on {host}:{port} ({error.strerror or error}); allowed: {allowed}"
 
 

@@ -92,6 +92,14 @@ def test_a_host_that_is_none_is_a_readable_line(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+@pytest.mark.parametrize("host", ["a..b", "x" * 70])
+def test_a_host_that_cannot_be_a_name_is_a_readable_mistake(host: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        bind(host, free_port())
+    (line,) = caught.value.lines
+    assert line.startswith(f"HOST: cannot listen on {host}:")
+
+
 def test_a_foreign_address_is_a_readable_line() -> None:
     with pytest.raises(SettingsError) as caught:
         bind("192.0.2.1", free_port())
