@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 from zoneinfo import ZoneInfo
 
-from app.lookup.failures import InvalidReply, LookupFailure, MessageNotFound, UnknownRefusal
+from app.lookup.failures import InvalidReply, LookupFailure, MessageNotFound, Refusal, UnknownRefusal
 from app.lookup.platform import Answer
 from app.lookup.states import MessageRecord, supersedes
 from app.upstream.errors import error_text, refusal
@@ -100,6 +100,9 @@ class _Reader:
                 unattributed = unattributed or self._without_id(entry)
             elif id_ in self._asked:
                 answers[id_] = _better(self._entry(id_, entry), answers.get(id_))
+        if isinstance(unattributed, Refusal) and not answers:
+            # The refusal of the whole request, only put into an array: it may split the batch like any other.
+            raise unattributed
         if unattributed is not None:
             # An entry that cannot be read may be anybody's: who is missing now has not been shown to be unknown.
             for id_ in self._asked.keys() - answers.keys():

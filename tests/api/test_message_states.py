@@ -44,6 +44,20 @@ async def test_the_documented_example_stands_among_the_states(
     }
 
 
+async def test_a_refusal_in_an_array_without_ids_harms_only_the_id_that_it_is_about(
+    client: httpx.AsyncClient, platform: FakePlatform
+) -> None:
+    def answer(request: Received) -> Reply:
+        if 3 in request.ids:
+            return reply([{"error": "Incorrect JSON document format"}])
+        return reply([{"id_sms": id_, "state": "read"} for id_ in request.ids])
+
+    platform.always = answer
+    body = (await client.post(PATH, json={"ids": [1, 2, 3, 4, 5, 6, 7, 8]})).json()
+    assert [entry["id"] for entry in body["states"]] == [1, 2, 4, 5, 6, 7, 8]
+    assert [(entry["id"], entry["type"]) for entry in body["problems"]] == [(3, "/problems/upstream-rejected-request")]
+
+
 async def test_every_distinct_id_stands_in_one_list_in_the_order_of_the_request(
     client: httpx.AsyncClient, platform: FakePlatform
 ) -> None:

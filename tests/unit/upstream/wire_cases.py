@@ -172,7 +172,8 @@ MALFORMED_ENTRIES = [
 ERRORS = [
     Case("the documented error", PLAIN, b'{"error": "Error message"}', "upstream-rejected", 400),
     Case("an error with status 200", PLAIN, b'{"error": "Incorrect login or password"}', "upstream-credentials-rejected"),
-    Case("an error in the array", PLAIN, b'[{"error": "Your account is locked"}]', {5: "upstream-account-locked"}),
+    Case("an error in the array", PLAIN, b'[{"error": "Your account is locked"}]', "upstream-account-locked"),
+    Case("an error in the array for all", TWO, b'[{"error": "POST data is missing"}]', "upstream-rejected-request"),
     Case("an error in the array of a 400", PLAIN, b'[{"error": "Your account is locked"}]', "upstream-account-locked", 400),
     Case(
         "an error beside an answer", TWO, b'[{"id_sms":2,"state":"read"},{"error":"POST data is missing"}]',
