@@ -122,6 +122,10 @@ class _Reader:
             return refusal(text, self._redact)
         state = entry.get("state")
         if state is None or state == "":
+            error = entry.get("error")
+            if error and not isinstance(error, str):
+                # Something is wrong, but not that the platform does not know the message.
+                return UnknownRefusal("the platform's entry has an error that is no text")
             return MessageNotFound("the platform's entry has no state")
         if not is_word(state):
             self._reply.unreadable.append("state")

@@ -118,6 +118,9 @@ RECORDS = [
     Case("a new state in Russian", PLAIN, '[{"id_sms":5,"state":"отложено"}]'.encode(), {5: plain(5, "отложено")}),
     Case("a known state in capitals stays as it is", PLAIN, b'[{"id_sms":5,"state":"READ"}]', {5: plain(5, "READ")}),
     Case("the old code page", PLAIN, '[{"id_sms":5,"state":"отложено"}]'.encode("cp1251"), {5: plain(5, "отложено")}),
+    Case("an error that is an object", PLAIN, b'[{"id_sms":5,"error":{"text":"x"}}]', {5: "upstream-rejected"}),
+    Case("an error that is true", PLAIN, b'[{"id_sms":5,"error":true}]', {5: "upstream-rejected"}),
+    Case("an error that is false", PLAIN, b'[{"id_sms":5,"error":false}]', {5: "message-not-found"}),
     Case("an error that is null beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":null}]', {5: plain(5)}),
     Case("an error that is empty beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":""}]', {5: plain(5)}),
 ]  # fmt: skip
