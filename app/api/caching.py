@@ -31,8 +31,8 @@ def state_response(request: Request, body: bytes, found: Found, *, keep: bool = 
         _HIT if found.source is Source.CACHE else _MISS,
         _VARY,
     ]
-    if_none_match = request.headers.get("if-none-match")
-    if if_none_match is not None and matches(if_none_match, tag):
+    known = if_none_match(request)
+    if known is not None and matches(known, tag):
         return _response(304, b"", headers)
     return _response(200, body, [*headers, _JSON, (b"content-length", b"%d" % len(body))])
 
@@ -49,9 +49,14 @@ def etag(body: bytes) -> str:
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
-def matches(if_none_match: str, tag: str) -> bool:
+def if_none_match(request: Request) -> str | None:
+    """The header's list of tags, which may come in several lines (RFC 9110, section 5.3); None without it."""
+    return ", ".join(request.headers.getlist("if-none-match")) or None
+
+
+def matches(header: str, tag: str) -> bool:
     """Whether the header names the tag, by weak comparison (RFC 9110, section 13.1.2)."""
-    return if_none_match.strip() == "*" or tag in _ENTITY_TAG.findall(if_none_match)
+    return header.strip() == "*" or tag in _ENTITY_TAG.findall(header)
 
 
 def wants_fresh(request: Request) -> bool:

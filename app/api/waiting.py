@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.caching import etag, matches, state_response, wants_fresh
+from app.api.caching import etag, if_none_match, matches, state_response, wants_fresh
 from app.api.observing import note_lookup
 from app.api.problems import failure_problem
 from app.api.render import dump, public
@@ -66,7 +66,7 @@ class _Wait:
 
     def _is_over(self, scope: Scope) -> bool:
         view = self._watching.view(self._subscription.ids[0])
-        return _is_hopeless(view) or _is_news(view, self._subscription.detail, _if_none_match(scope))
+        return _is_hopeless(view) or _is_news(view, self._subscription.detail, if_none_match(Request(scope)))
 
     def _response(self, scope: Scope, source: Source) -> Response:
         (id_,), detail = self._subscription.ids, self._subscription.detail
@@ -74,7 +74,7 @@ class _Wait:
         if (
             isinstance(view.answer, MessageRecord)
             and view.serves(detail)
-            and (_is_news(view, detail, _if_none_match(scope)) or not _is_hopeless(view))
+            and (_is_news(view, detail, if_none_match(Request(scope))) or not _is_hopeless(view))
         ):
             answer = Found(view.answer, self._watching.age(view), 0.0, source)
             return state_response(Request(scope), dump(public(view.answer, detail)), answer, keep=False)
@@ -84,18 +84,14 @@ class _Wait:
         return failure_problem(scope, id_, view.failure or DeadlinePassed("the wait is over"))
 
 
-def _if_none_match(scope: Scope) -> str | None:
-    return Request(scope).headers.get("if-none-match")
-
-
-def _is_news(view: View, detail: bool, if_none_match: str | None) -> bool:
+def _is_news(view: View, detail: bool, known: str | None) -> bool:
     """Whether the state is what the caller waits for: no longer pending, or no longer the one that it has."""
     if not isinstance(view.answer, MessageRecord) or not view.serves(detail):
         return False
     meaning = view.answer.meaning
-    if if_none_match is None:
+    if known is None:
         return meaning.outcome is not Outcome.PENDING
-    return meaning.final or not matches(if_none_match, etag(dump(public(view.answer, detail))))
+    return meaning.final or not matches(known, etag(dump(public(view.answer, detail))))
 
 
 def _is_hopeless(view: View) -> bool:

@@ -107,6 +107,16 @@ async def test_times_carry_the_offset_of_the_accounts_zone(
         assert (await client.get("/messages/7/state")).json()["changed_at"] == changed_at
 
 
+async def test_the_tag_may_stand_in_any_line_of_if_none_match(
+    client: httpx.AsyncClient, platform: FakePlatform
+) -> None:
+    platform.knows(7)
+    tag = (await client.get("/messages/7/state")).headers["etag"]
+    lines = [("If-None-Match", '"another"'), ("If-None-Match", f"W/{tag}")]
+    assert (await client.get("/messages/7/state", headers=lines)).status_code == 304
+    assert (await client.get("/messages/7/state?wait=1", headers=lines)).status_code == 304
+
+
 @pytest.mark.parametrize("id_", [1, 9, 10, 82216, MAX_ID])
 async def test_every_id_of_the_range_is_asked_for_as_an_integer(
     client: httpx.AsyncClient, platform: FakePlatform, id_: int
