@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from urllib.parse import unquote_plus
 
 from app.lookup.failures import AccountLocked, CredentialsRejected, Refusal, RequestRejected, UnknownRefusal
+from app.upstream.values import JsonNumber
 
 MAX_MESSAGE_LENGTH = 200
 
@@ -35,7 +36,8 @@ def error_text(document: object) -> str | None:
     if isinstance(document, list) and document:
         document = document[0]
     text = document.get("error") if isinstance(document, dict) else None
-    return text.strip() or None if isinstance(text, str) else None
+    # A number is no text: PHP code says 0 where there is no error.
+    return text.strip() or None if isinstance(text, str) and not isinstance(text, JsonNumber) else None
 
 
 def refusal(text: str | None, redact: Callable[[str], str | None]) -> Refusal:

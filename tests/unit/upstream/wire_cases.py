@@ -122,6 +122,7 @@ RECORDS = [
     Case("an error that is true", PLAIN, b'[{"id_sms":5,"error":true}]', {5: "upstream-rejected"}),
     Case("an error that is false", PLAIN, b'[{"id_sms":5,"error":false}]', {5: "message-not-found"}),
     Case("an error that is null beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":null}]', {5: plain(5)}),
+    Case("an error that is 0 beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":0}]', {5: plain(5)}),
     Case("an error that is empty beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":""}]', {5: plain(5)}),
 ]  # fmt: skip
 
