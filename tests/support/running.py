@@ -1,12 +1,13 @@
 """The service as a real process, and callers that keep their connections."""
 
 import asyncio
+import itertools
 import os
 import signal
 import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,6 +15,8 @@ import httpx
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60
+
+_PORTS = itertools.count(os.getpid() % 1000)
 
 
 @dataclass
@@ -39,11 +42,18 @@ class Running:
 
 
 def free_port() -> int:
-    """A port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that nobody else of these tests is given.
+
+    From below the range that the kernel takes ports from by itself, a part of its own for each worker: a port that
+    was only free a moment ago may belong to another test's server by the time it is used.
+    """
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 16
+    for port in _PORTS:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", 12_000 + 1000 * worker + port % 1000))
+            found: int = probe.getsockname()[1]
+            return found
+    raise AssertionError("no port is free")
 
 
 @asynccontextmanager

@@ -13,17 +13,10 @@ from app.main import credentials_of
 from app.settings import Settings
 from app.settings_loading import SettingsError, secrets_of
 from app.upstream.sandbox import TOKEN
+from tests.support.running import free_port
 from tests.support.service import settings_for
 
 pytestmark = pytest.mark.usefixtures("empty_folder", "own_logging")
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def test_a_start_serves_on_the_bound_socket_and_logs_the_warnings(
