@@ -1,6 +1,7 @@
 """Whatever is asked, the answer is one that the OpenAPI document promises."""
 
 import logging
+import os
 
 import pytest
 import schemathesis
@@ -11,6 +12,8 @@ from app.main import create_app
 from app.settings import Settings
 from tests.support import fuzzing
 
+# 2,000 requests take half a minute of CPU and more, which CI has; outside of it a tenth must do.
+EXAMPLES, LEAST = (610, 2000) if os.environ.get("CI") else (60, 200)
 # The sandbox has an id that is never answered; waiting for it would find nothing.
 TIMES = {"upstream_connect_timeout": 0.02, "upstream_attempt_timeout": 0.02, "request_deadline": 0.1}
 
@@ -29,12 +32,12 @@ def fuzz(app: FastAPI, examples: int) -> tuple[int, list[str]]:
     return requests, complaints
 
 
-def test_two_thousand_generated_requests_get_only_promised_answers(caplog: pytest.LogCaptureFixture) -> None:
+def test_generated_requests_get_only_promised_answers(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.ERROR)
-    requests, complaints = fuzz(create_app(Settings.for_sandbox(api_keys=f"fuzzer:{fuzzing.KEY}", **TIMES)), 610)
+    requests, complaints = fuzz(create_app(Settings.for_sandbox(api_keys=f"fuzzer:{fuzzing.KEY}", **TIMES)), EXAMPLES)
 
     assert complaints == []
-    assert requests >= 2000
+    assert requests >= LEAST
     assert [record.getMessage() for record in caplog.records if record.exc_info] == []
 
 
