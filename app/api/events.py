@@ -40,7 +40,8 @@ data: {"id":82218,"type":"/problems/message-not-found","title":"Message not foun
 """
 
 _CONTENT = {
-    "schema": {"type": "string"},
+    # No type: OpenAPI 3.1 has no words for a stream of events.
+    "schema": {"description": "Server-sent events."},
     "examples": {"begin": {"summary": "The beginning: one state, one unknown message", "value": _EXAMPLE}},
 }
 
