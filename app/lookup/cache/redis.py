@@ -139,7 +139,7 @@ class RedisStore:
     async def listen(self, take: Callable[[bytes], None]) -> None:
         """Pass on what replicas publish, for ever. Never raises: whatever fails is tried again."""
         while True:
-            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]
+            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no types here
             try:
                 async with asyncio.timeout(CONNECT_LIMIT):
                     await connection.connect()
