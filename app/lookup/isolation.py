@@ -4,6 +4,7 @@ The platform takes an array as a whole: one entry that it dislikes may get every
 whether it answers arrays whole. ``Isolation`` asks for a batch so that neither becomes a caller's wrong answer.
 """
 
+import asyncio
 import logging
 import math
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,10 @@ BATCHING_OFF_SECONDS = 600.0
 CONTROL_SECONDS = 600.0
 """How long an answered id serves as a control; messages do not vanish within minutes."""
 MAX_CONTROLS = 8
+ANSWERS_PER_TURN = 25
+"""How many answers of one reply are given in one turn of the event loop. A hundred callers who go on at once make a
+long turn in which nobody else is served, and come back all together with their next questions: then the service
+waits idly for the platform, and the platform for the service."""
 
 log = logging.getLogger(__name__)
 
@@ -74,14 +79,16 @@ class Isolation:
                     self._refused_alone(next(iter(asked)))
                 return settle_all(asked, failure, settle)
         else:
-            missing = self._accept(asked, answers, settle)
+            missing = await self._accept(asked, answers, settle)
         if not missing:
             return []
         return await self._ask_again({id_: asked[id_] for id_ in missing}, time_left, settle)
 
-    def _accept(self, asked: Mapping[int, bool], answers: Mapping[int, Answer], settle: Settle) -> list[int]:
-        """Settle what a reply answers. Returns the ids that a reply to several leaves out."""
-        for id_, answer in answers.items():
+    async def _accept(self, asked: Mapping[int, bool], answers: Mapping[int, Answer], settle: Settle) -> list[int]:
+        """Settle what a reply answers, a few in each turn. Returns the ids that a reply to several leaves out."""
+        for number, (id_, answer) in enumerate(answers.items()):
+            if number and number % ANSWERS_PER_TURN == 0:
+                await asyncio.sleep(0)
             settle(id_, answer)
         known = next((id_ for id_, answer in answers.items() if isinstance(answer, MessageRecord)), None)
         if known is not None:
@@ -170,7 +177,7 @@ class Isolation:
         if last not in answers:
             settle_all(missing, MessageNotFound("the reply leaves it out"), settle)
             return None
-        self._accept({last: missing[last]}, answers, settle)
+        await self._accept({last: missing[last]}, answers, settle)
         return last
 
     def _stop_batching(self) -> None:

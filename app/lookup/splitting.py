@@ -1,7 +1,7 @@
 """Blast radius one: a refused batch is halved until each id that spoils it stands alone."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from app.lookup.failures import LookupFailure, NotAsked
 from app.lookup.guard import Guard
@@ -11,7 +11,7 @@ Settle = Callable[[int, Answer], None]
 """Takes the answer of one id."""
 TimeLeft = Callable[[], float]
 """Seconds until the last of those who wait runs out of time."""
-Accept = Callable[[Mapping[int, bool], Mapping[int, Answer], Settle], list[int]]
+Accept = Callable[[Mapping[int, bool], Mapping[int, Answer], Settle], Awaitable[list[int]]]
 
 
 class Search:
@@ -71,7 +71,7 @@ class Search:
                 self._shut = self._guard.refusal() or (failure if isinstance(failure, NotAsked) else None)
             return settle_all(part, failure, self._settle)
         self._accepted = True
-        return self._accept(asked, answers, self._settle)
+        return await self._accept(asked, answers, self._settle)
 
     async def _anything_is_accepted(self) -> bool:
         """Ask an id of a part not asked yet alone, and where it is refused one of another part."""

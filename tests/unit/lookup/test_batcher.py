@@ -1,10 +1,12 @@
 """Many callers, one request: joining, leaving, room, cancellation, stopping."""
 
 import asyncio
+from collections import Counter
 
 import pytest
 
 from app.lookup.failures import MessageNotFound, Overloaded
+from app.lookup.isolation import ANSWERS_PER_TURN
 from app.lookup.states import MessageRecord
 from tests.support.lookup import (
     LATENCY,
@@ -186,3 +188,19 @@ async def test_one_reply_answers_each_id_with_its_own_answer() -> None:
     assert list(answers) == [3, 1, 2]
     assert [kinds([answer]).pop() for answer in answers.values()] == ["MessageNotFound", "read", "send"]
     assert [answer.id for answer in answers.values() if isinstance(answer, MessageRecord)] == [1, 2]
+
+
+@on_virtual_time
+async def test_a_large_reply_leaves_room_for_others_between_its_callers() -> None:
+    engine = await warmed(PlatformInMemory(latency=0.0))
+    turn, turns_of_answers = 0, list[int]()
+
+    async def caller(id_: int) -> None:
+        await engine.lookup([id_], detail=False)
+        turns_of_answers.append(turn)
+
+    callers = [asyncio.create_task(caller(id_)) for id_ in range(100)]
+    while len(turns_of_answers) < len(callers):
+        await asyncio.sleep(0)
+        turn += 1
+    assert max(Counter(turns_of_answers).values()) == ANSWERS_PER_TURN
