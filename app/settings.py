@@ -13,7 +13,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from app import settings_values
 from app.settings_fields import mistake, not_below, number, text
-from app.settings_files import SecretFiles
+from app.settings_files import SecretFiles, WithoutBlanks
 from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, is_platform_url, shared_url
 
 SANDBOX_URL = "sandbox:"
@@ -178,7 +178,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The contract's order; our own file source also takes what Kubernetes mounts and forgives a line end."""
         del file_secret_settings
-        return init_settings, env_settings, dotenv_settings, SecretFiles(settings_cls)
+        return init_settings, WithoutBlanks(env_settings), WithoutBlanks(dotenv_settings), SecretFiles(settings_cls)
 
     @staticmethod
     def for_sandbox(**overrides: Any) -> "Settings":

@@ -28,6 +28,22 @@ class SecretFiles(PydanticBaseSettingsSource):
         return {name: value for name, value in values.items() if value is not None}
 
 
+class WithoutBlanks(PydanticBaseSettingsSource):
+    """Another source less its values of nothing but white space, which would hide those of the sources after it."""
+
+    def __init__(self, source: PydanticBaseSettingsSource) -> None:
+        super().__init__(source.settings_cls)
+        self._source = source
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """As the other source has it."""
+        return self._source.get_field_value(field, field_name)
+
+    def __call__(self) -> dict[str, Any]:
+        """Every setting of the other source that has a value."""
+        return {name: value for name, value in self._source().items() if not isinstance(value, str) or value.strip()}
+
+
 def read_secret(folder: Path, name: str) -> str | None:
     """The content of a secret's file without surrounding white space; None where it is missing or empty."""
     for spelling in (name.upper(), name.lower()):

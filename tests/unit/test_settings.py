@@ -167,6 +167,19 @@ def test_empty_means_unset(monkeypatch: pytest.MonkeyPatch, blank: str) -> None:
     assert (settings.upstream_login, settings.upstream_token) == (None, None)
 
 
+@pytest.mark.parametrize("blank", ["", " ", "\t\n"])
+def test_an_empty_variable_hides_neither_the_dotenv_file_nor_a_secrets_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, blank: str
+) -> None:
+    (tmp_path / "UPSTREAM_TOKEN").write_text(SECRET)
+    Path(".env").write_text("PORT=8123\nUPSTREAM_TOKEN=' '\n")
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    for name in ("UPSTREAM_TOKEN", "PORT"):
+        monkeypatch.setenv(name, blank)
+    settings, secrets, _ = load_settings()
+    assert (settings.port, secrets.get("upstream_token")) == (8123, SECRET)
+
+
 def test_a_line_end_pasted_with_a_value_is_forgiven(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_TOKEN", f" {SECRET}\n")
     monkeypatch.setenv("LOG_LEVEL", " WARNING ")
