@@ -135,12 +135,14 @@ async def test_news_that_was_overtaken_takes_nothing_back(shared_redis: RedisSer
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"x", b"x 1", b"x one 5 v1f-|5||||read", b"x 1 5 v2f-|?", b"\xff \xff \xff"])
-async def test_what_cannot_be_read_is_left_out(shared_redis: RedisServer, rubbish: bytes) -> None:
+async def test_what_cannot_be_read_is_left_out_and_counted(shared_redis: RedisServer, rubbish: bytes) -> None:
     async with replicas(shared_redis) as (one, other):
+        counted: list[tuple[str, float, str]] = []
+        other.store.observe = lambda *counts: counted.append(counts)
         await one.store.publish([rubbish])
         one.learn(READ)
         await other.hears(READ)
-        assert other.news.unreadable == 1
+        assert counted == [("listen", 0.0, "value")]
 
 
 async def test_it_listens_again_after_a_restart_and_the_log_is_quiet(

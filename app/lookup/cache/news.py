@@ -35,12 +35,12 @@ class Post(Protocol):
     async def listen(self, take: Callable[[bytes], None]) -> None:
         """Pass on what replicas publish, until it is cancelled."""
 
+    def unreadable(self, operation: str) -> None:
+        """Count what came and cannot be read."""
+
 
 class News:
-    """Tells other replicas what this one learns, and ``hear`` what both learn.
-
-    ``unreadable`` counts news that this version cannot read.
-    """
+    """Tells other replicas what this one learns, and ``hear`` what both learn."""
 
     def __init__(
         self,
@@ -60,7 +60,6 @@ class News:
         self._untold: dict[int, MessageRecord] = {}
         self._telling: asyncio.Task[None] | None = None
         self._listening: asyncio.Task[None] | None = None
-        self.unreadable = 0
 
     def start(self) -> None:
         """Begin to listen."""
@@ -110,7 +109,7 @@ class News:
             id_ = int(number)
             heard = decode(id_, found, self._clock(), self._lifetimes)
         except ValueError:
-            self.unreadable += 1
+            self._post.unreadable("listen")
             return
         if heard is None or not isinstance(heard.answer, MessageRecord):
             return

@@ -154,6 +154,11 @@ class RedisStore:
                 await close(connection)
             await asyncio.sleep(Condition.PAUSE)
 
+    def unreadable(self, operation: str) -> None:
+        """Count a value or news that another version wrote, or somebody else."""
+        self.errors["value"] += 1
+        self.observe(operation, 0.0, "value")
+
     async def aclose(self) -> None:
         """Close what is open."""
         if self._connecting is not None:
@@ -226,7 +231,7 @@ class RedisStore:
             try:
                 cached = decode(id_, each, now, self._lifetimes)
             except ValueError:
-                self.errors["value"] += 1
+                self.unreadable("read")
                 continue
             if cached is not None:
                 found[id_] = cached
