@@ -25,7 +25,6 @@ from app.lookup.cache.news import News, Post
 from app.lookup.cache.protocol import Cache, Lifetimes
 from app.lookup.cache.shared import SharedCache
 from app.lookup.engine import Engine
-from app.lookup.guard import Guard
 from app.lookup.resilience import Clock
 from app.lookup.watching import Watching
 from app.measures import engine_metrics, watching_metrics
@@ -92,7 +91,7 @@ def create_app(
                 engine.on_news = news.tell
                 news.start()
                 stack.push_async_callback(news.aclose)
-            _rotate(secrets, engine.guard, keys)
+            _rotate(secrets, engine, keys)
             engine.guard.observe = metrics.upstream_request
             metrics.read_at_scrape(engine_metrics(engine, memory, client))
             metrics.read_at_scrape(watching_metrics(watching, webhook_reader))
@@ -151,17 +150,17 @@ async def _cache(
     return SharedCache(memory, store), store
 
 
-def _rotate(secrets: Secrets, guard: Guard, keys: Keys) -> None:
+def _rotate(secrets: Secrets, engine: Engine, keys: Keys) -> None:
     """A new secret of the platform gets its try at once; a rejected one makes us look for a new one."""
 
     def changed(names: Collection[str]) -> None:
         if any(name.startswith("upstream_") for name in names):
-            guard.credentials_changed()
+            engine.credentials_changed()
         if "api_keys" in names:
             keys.replace(secrets.get("api_keys"))
 
     secrets.on_change(changed)
-    guard.renew = lambda: secrets.refresh("upstream_", at_once=True)
+    engine.guard.renew = lambda: secrets.refresh("upstream_", at_once=True)
 
 
 async def _keep_house(metrics: Metrics, housekeeping: Callable[[], None]) -> None:

@@ -99,6 +99,11 @@ class Engine:
                 self.failures[each.answer.slug] += 1
         return {id_: found[id_] for id_ in distinct}
 
+    def credentials_changed(self) -> None:
+        """The secrets of the platform's account are others: they deserve a try, whatever the old ones met with."""
+        self.guard.credentials_changed()
+        self.isolation.forget_controls()
+
     async def hear(self, reports: Sequence[MessageRecord]) -> None:
         """Take what the platform reports by itself: late, twice, in any order, and without parts and price.
 

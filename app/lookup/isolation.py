@@ -63,6 +63,10 @@ class Isolation:
             return False
         return True
 
+    def forget_controls(self) -> None:
+        """Another account asks from now on, perhaps, whose messages are others."""
+        self._known.clear()
+
     async def ask(self, asked: Mapping[int, bool], time_left: TimeLeft, settle: Settle) -> list[int]:
         """Ask for a batch: ids with whether detail is wanted.
 

@@ -147,7 +147,7 @@ async def test_those_already_queued_are_refused_at_once_while_more_requests_are_
     in_flight = [asyncio.create_task(ask(engine, id_)) for id_ in range(4)]
     queued = asyncio.create_task(ask(engine, 4))
     await asyncio.sleep(0.05)
-    engine.guard.credentials_changed()
+    engine.credentials_changed()
     started = loop().time()
     assert kinds(await queued) == {"Throttled"}
     assert loop().time() - started <= 0.06

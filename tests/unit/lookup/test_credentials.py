@@ -47,7 +47,7 @@ async def test_a_changed_secret_is_tried_at_once_even_while_the_old_one_is_in_fl
     engine = await warmed(platform)
     old = asyncio.create_task(ask(engine, 1))
     await asyncio.sleep(0.01)
-    engine.guard.credentials_changed()
+    engine.credentials_changed()
     assert kinds(await ask(engine, 2)) == {"deliver"}
     assert kinds(await old) == {"deliver"}
 
@@ -60,14 +60,14 @@ async def test_a_changed_secret_is_no_repeat() -> None:
         (answer,) = await ask(engine, 1)
         assert isinstance(answer, CredentialsRejected)
         assert answer.retry_after == 60
-        engine.guard.credentials_changed()
+        engine.credentials_changed()
 
 
 @on_virtual_time
 async def test_a_changed_secret_is_tried_by_two_requests_at_most() -> None:
     platform = PlatformInMemory(failing=CredentialsRejected)
     engine = await warmed(platform, batch_size=1)
-    engine.guard.credentials_changed()
+    engine.credentials_changed()
     await asyncio.gather(*(ask(engine, id_) for id_ in range(20)))
     assert len(platform.requests) == 2
 

@@ -42,6 +42,16 @@ async def test_an_id_answered_long_ago_is_no_control() -> None:
 
 
 @on_virtual_time
+async def test_an_id_that_another_account_was_asked_for_is_no_control() -> None:
+    platform = PlatformInMemory(unknown={2, 4})
+    engine = engine_before(platform)
+    await ask(engine, 1)
+    engine.credentials_changed()
+    assert kinds(await ask(engine, [2, 4])) == {"MessageNotFound"}
+    assert [request.ids for request in platform.requests] == [[1], [2, 4], [4]]
+
+
+@on_virtual_time
 async def test_an_id_refused_alone_is_no_control() -> None:
     platform = PlatformInMemory(unknown={2, 4}, state="send")
     engine = engine_before(platform)
