@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from bench import plan, replicas, report, soak, waiters
+from bench import memory, plan, replicas, report, soak, waiters
 from bench.candidates import ROOT
 
 WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "report")
@@ -48,10 +48,12 @@ def main() -> None:
         report.write(report.latest())
         return
     started = time.monotonic()
-    results = plan.conduct(plan.QUICK if options.what == "quick" else plan.FULL, checkout)
-    print(report.tables(results))
-    if options.what == "full":
+    full = options.what == "full"
+    results = plan.conduct(plan.FULL if full else plan.QUICK, checkout)
+    if full:
+        results.memory = memory.conduct(checkout)
         report.write(results)
+    print(report.tables(results))
     print(f"took {time.monotonic() - started:.0f} s", file=sys.stderr)
 
 

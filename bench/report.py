@@ -8,8 +8,6 @@ from bench.summary import Results, Spread, judged
 
 FOLDER = ROOT / "bench" / "results"
 LATEST = FOLDER / "latest.json"
-MEMORY = FOLDER / "memory.json"
-"""``[[cached entries, MB], …]``, where it has been measured."""
 DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 TITLES = {
@@ -54,6 +52,7 @@ def tables(results: Results) -> str:
             "",
             *_starts(results),
             "",
+            *_memory(results),
             *_samples(results),
             *_notes(results),
             "",
@@ -77,8 +76,8 @@ def plots(results: Results) -> dict[str, str]:
             "Distinct ids: what reaches the platform", "lookups/s", "upstream requests/s",
             {TITLES[name]: _upstream(results, swept, name) for name in ("service", "plain")}, log_x=True, log_y=True,
         )  # fmt: skip
-    if MEMORY.exists():
-        points: list[Point] = [(entries, mb) for entries, mb in json.loads(MEMORY.read_text())]
+    if results.memory:
+        points: list[Point] = list(results.memory.items())
         drawn["memory"] = chart(
             "Memory of the cache", "cached final states", "MB", {"this service": points}, log_x=False, log_y=False
         )
@@ -132,6 +131,17 @@ def _starts(results: Results) -> list[str]:
         resident = Spread.of([start.resident_mb for start in starts]).median
         rows.append(_row(TITLES[name], f"{seconds:.2f}", f"{resident:.0f}"))
     return rows
+
+
+def _memory(results: Results) -> list[str]:
+    if not results.memory:
+        return []
+    return [
+        _row("final states in the cache", *(f"{entries:,}" for entries in results.memory)),
+        "|---|" + "--:|" * len(results.memory),
+        _row("memory, MB", *(f"{mb:,.0f}" for mb in results.memory.values())),
+        "",
+    ]
 
 
 def _notes(results: Results) -> list[str]:

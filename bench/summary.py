@@ -33,13 +33,15 @@ class Start(NamedTuple):
 class Results:
     """Everything that was measured: the samples of each case and candidate in the order of the rounds.
 
-    ``notes``: what a reader of the numbers has to know besides, one sentence each.
+    ``memory``: MB of the service by the number of states in its cache. ``notes``: what a reader of the numbers has to
+    know besides, one sentence each.
     """
 
     machine: dict[str, str]
     titles: dict[str, str] = field(default_factory=dict)
     starts: dict[str, list[Start]] = field(default_factory=dict)
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
+    memory: dict[int, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def values(self, case: str, candidate: str, name: str) -> list[float]:
@@ -64,6 +66,7 @@ class Results:
             "cases": self.titles,
             "starts": starts,
             "samples": samples,
+            "memory": list(self.memory.items()),
             "notes": self.notes,
         }
 
@@ -71,7 +74,9 @@ class Results:
     def load(cls, document: dict[str, Any]) -> "Results":
         """From the JSON."""
         starts = {name: [Start(**start) for start in each] for name, each in document["starts"].items()}
-        results = cls(document["machine"], document["cases"], starts, notes=document["notes"])
+        results = cls(document["machine"], document["cases"], starts)
+        results.memory = dict(document["memory"])
+        results.notes = document["notes"]
         for entry in document["samples"]:
             case, candidate = entry["case"], entry["candidate"]
             values = {each.name: entry[each.name] for each in dataclasses.fields(Sample)}
@@ -126,6 +131,8 @@ TARGETS = (
     Target("start to ready, s", lambda r: [each.seconds for each in r.starts["service"]], 1.5,
            at_least=False, digits=2),
     Target("memory at rest, MB", lambda r: [each.resident_mb for each in r.starts["service"]], 90, at_least=False),
+    Target("a million cached final states: MB more", lambda r: [r.memory[1_000_000] - r.memory[0]], 400,
+           at_least=False),
 )  # fmt: skip
 
 

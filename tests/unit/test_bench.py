@@ -216,6 +216,8 @@ def test_targets_are_judged_by_the_median_and_left_out_where_nothing_was_measure
 
 def test_results_are_the_same_after_a_trip_through_json() -> None:
     made = results(service=[SAMPLE, replace(SAMPLE, ids_per_request=None)], ceiling=[SAMPLE])
+    made.memory = {0: 60.0, 1_000_000: 360.5}
+    made.notes = ["a note"]
     assert Results.load(json.loads(json.dumps(made.document()))) == made
 
 
@@ -227,6 +229,16 @@ def test_the_table_shows_median_spread_and_a_broken_promise() -> None:
     assert "| … p99, ms | at most 250 | 300 | 300 - 300 | **no** |" in text
 
 
+def test_the_memory_of_a_full_cache_is_shown_and_judged() -> None:
+    made = results()
+    assert "final states in the cache" not in tables(made)
+    made.memory = {0: 60.0, 1_000_000: 480.0}
+    text = tables(made)
+    assert "| final states in the cache | 0 | 1,000,000 |" in text
+    assert "| memory, MB | 60 | 480 |" in text
+    assert "| a million cached final states: MB more | at most 400 | 420 | 420 - 420 | **no** |" in text
+
+
 def test_the_tables_replace_only_what_stands_between_the_marks() -> None:
     assert between_marks(f"a\n{BEGIN}\nold\n{END}\nb", "new") == f"a\n{BEGIN}\n\nnew\n\n{END}\nb"
     with pytest.raises(ValueError, match="no <!-- bench"):
@@ -234,13 +246,13 @@ def test_the_tables_replace_only_what_stands_between_the_marks() -> None:
 
 
 def test_plots_are_well_formed_and_keep_every_point_inside() -> None:
-    made = Results({}, {}, {})
+    made = Results({}, {}, {}, memory={0: 60.0, 1_000_000: 360.5})
     for callers in (1, 16, 1024):
         for name, factor in (("service", 30), ("plain", 1), ("ceiling", 100), ("platform", 2)):
             sample = replace(SAMPLE, lookups_per_second=callers * factor, p99=0.0 if callers == 1 else 5.0 * factor)
             made.samples[f"distinct-{callers}", name] = [sample]
     drawn = plots(made)
-    assert {"throughput", "p99", "upstream"} <= set(drawn)
+    assert drawn.keys() == {"throughput", "p99", "upstream", "memory"}
     for svg in drawn.values():
         root = ElementTree.fromstring(svg)
         width, height = (float(side) for side in root.attrib["viewBox"].split()[2:])
