@@ -1,7 +1,8 @@
 """Who waits for news of which message, and the rounds in which the platform is asked for all of them.
 
-News comes from everywhere: a round, another caller's lookup, the platform's webhook. All of it passes the engine, which
-tells ``Watching.hear``; whoever waits for the id is woken where something changed.
+News comes from everywhere: a round, another caller's lookup, the platform's webhook, another replica. The engine tells
+``Watching.hear`` of the first three, by way of ``cache/news.py`` where replicas tell each other, and that of the last;
+whoever waits for the id is woken where something changed.
 
 Rounds come on a grid of ``PENDING_TTL`` that begins with the first who waits and ends with the last, so that ids which
 different callers watch travel together. An id that was answered just before a round waits for the next one.
