@@ -57,9 +57,12 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(variables: Mapping[str, str], folder: Path) -> AsyncIterator[Running]:
-    """``python -m app`` in an empty folder, started and ready, with these variables and no other settings."""
-    port = free_port()
+async def running(variables: Mapping[str, str], folder: Path, port: int | None = None) -> AsyncIterator[Running]:
+    """``python -m app`` in an empty folder, started and ready, with these variables and no other settings.
+
+    ``port``: where another process served before, and whoever comes back looks for this one.
+    """
+    port = free_port() if port is None else port
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     process = await asyncio.create_subprocess_exec(
         sys.executable,
