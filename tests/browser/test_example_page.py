@@ -1,18 +1,22 @@
 """The example page in a real browser: another origin than the service, so everything goes through CORS."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import httpx
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Request, expect
 
 from tests.support.browser import PATIENCE_MS, browsing, needs_chromium
 from tests.support.example import build, needs_npm, served
-from tests.support.running import running
+from tests.support.running import Running, running
 
 pytestmark = [pytest.mark.anyio, needs_chromium, needs_npm]
 
 KEY = "a-key-for-the-browser"
+TOKEN = "a-token-for-the-browser"
 expect.set_options(timeout=PATIENCE_MS)
 
 
@@ -35,6 +39,31 @@ def sandbox(origin: str, **variables: str) -> dict[str, str]:
     return {"UPSTREAM_URL": "sandbox:", "CORS_ORIGINS": origin, **variables}
 
 
+def hooked(origin: str, **variables: str) -> dict[str, str]:
+    """A service whose messages change when a test says so (``report``), and no round comes in between."""
+    return sandbox(origin, WEBHOOK_TOKEN=TOKEN, PENDING_TTL="3600", DELIVERED_TTL="3600", **variables)
+
+
+async def report(service: Running, id_: int, state: str) -> None:
+    """Play the platform that reports a change."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        reports = [{"id_sms": str(id_), "time": "2021-04-26 16:00:00", "state": state}]
+        answer = await client.post(f"{service.url}/webhooks/message-states/{TOKEN}", json=reports)
+    assert answer.json() == [{"id_sms": id_}]
+
+
+def requests(page: Page) -> list[str]:
+    """What the page asks for from now on; the icon comes when the browser has time for it."""
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        if not request.url.endswith("/favicon.svg"):
+            asked.append(request.url)
+
+    page.on("request", note)
+    return asked
+
+
 async def test_states_problems_and_final_ones_are_told_apart(origin: str, tmp_path: Path) -> None:
     async with running(sandbox(origin), tmp_path) as service, browsing() as (page, _):
         await page.goto(origin)
@@ -52,42 +81,142 @@ async def test_states_problems_and_final_ones_are_told_apart(origin: str, tmp_pa
         await expect(page.locator("#summary")).to_contain_text("3 of 4 known, 1 final.")
 
 
-async def test_the_table_refreshes_until_nothing_can_change(origin: str, tmp_path: Path) -> None:
-    async with running(sandbox(origin, PENDING_TTL="0"), tmp_path) as service, browsing() as (page, _):
+async def test_a_change_is_shown_without_a_reload_and_without_another_request(origin: str, tmp_path: Path) -> None:
+    async with running(hooked(origin), tmp_path) as service, browsing() as (page, _):
         await page.goto(origin)
-        await show(page, service.url, "82217")
-        await expect(page.locator("#rows tr")).to_contain_text("… pending")
-        await expect(page.get_by_role("status")).to_have_text("Message 82217: pending.")
+        asked = requests(page)
+        await show(page, service.url, "82210 82212")
+        row = page.locator("#rows tr").first
+        await expect(row).to_contain_text("… pending")
+        await expect(page.locator("#connection")).to_have_text("● live")
+        await expect(page.get_by_role("status")).to_have_text("Message 82210: pending. Message 82212: delivered.")
 
-        await expect(page.locator("#rows tr")).to_contain_text("✓ delivered")
-        await expect(page.get_by_role("status")).to_have_text("Message 82217: delivered.")
+        await report(service, 82210, "deliver")
+        await expect(row).to_contain_text("✓ delivered")
+        await expect(row).to_contain_text("10.6000000")
+        await expect(page.get_by_role("status")).to_have_text("Message 82210: delivered.")
 
-        await page.get_by_role("button", name="Pause").click()
-        await expect(page.locator("#summary")).to_contain_text("Paused.")
-
-        await show(page, service.url, "82212")
-        await expect(page.locator("#summary")).to_contain_text("Nothing more to ask for")
+        await report(service, 82210, "read")
+        await expect(row).to_contain_text("read · final")
+        await expect(page.locator("#summary")).to_contain_text("2 of 2 known, 2 final.")
+        await expect(page.locator("#connection")).to_have_text("✓ complete")
         await expect(page.locator("#pause")).to_be_hidden()
+        assert asked == [f"{service.url}/messages/states/events?id=82210&id=82212&detail=true"]
 
 
-async def test_a_missing_key_and_a_dead_service_are_said_and_do_not_wipe_the_table(origin: str, tmp_path: Path) -> None:
-    closed = sandbox(origin, API_KEYS=f"page:{KEY}")
-    async with running(closed, tmp_path) as service, browsing() as (page, watch):
+async def test_a_page_comes_back_after_a_restart_and_misses_nothing(origin: str, tmp_path: Path) -> None:
+    async with browsing() as (page, watch):
+        await page.clock.install()
         await page.goto(origin)
-        watch.forgive("/messages/states")
-        await show(page, service.url, "82216 82217")
-        failure = page.get_by_role("alert").filter(has_text="Not authenticated")
+        asked = requests(page)
+        async with running(hooked(origin, SHUTDOWN_GRACE="0"), tmp_path) as service:
+            await show(page, service.url, "82210 82213 82218")
+            await expect(page.locator("#connection")).to_have_text("● live")
+            await expect(page.locator("#summary")).to_contain_text("2 of 3 known, 1 final.")
+
+            service.send(signal.SIGTERM)
+            await expect(page.locator("#connection")).to_have_text("! reconnecting")
+            await expect(page.locator("#summary")).to_contain_text("may be out of date")
+            await expect(page.locator("#rows tr").first).to_contain_text("… pending")
+            assert await service.ended() == 0
+
+        watch.forgive("/messages/states/events")
+        await page.clock.fast_forward(60_000)
+        failure = page.get_by_role("alert").filter(has_text="cannot be reached")
         await expect(failure).to_be_visible()
-        await expect(failure.get_by_role("link")).to_have_attribute("href", f"{service.url}/problems/unauthenticated")
 
-        await show(page, service.url, "82216 82217", KEY)
-        await expect(page.locator("#rows tr").first).to_contain_text("✓ delivered")
-        await expect(failure).to_be_hidden()
+        async with running(hooked(origin), tmp_path, port=urlsplit(service.url).port) as service:
+            await report(service, 82210, "read")
+            await page.clock.fast_forward(60_000)
+            await expect(page.locator("#rows tr").first).to_contain_text("read · final")
+            await expect(page.locator("#connection")).to_have_text("✓ complete")
+            await expect(failure).to_be_hidden()
+            await expect(page.get_by_role("status")).to_contain_text("Connected again.")
+        # What was final or unknown before is not asked for again.
+        assert set(asked[1:]) == {f"{service.url}/messages/states/events?id=82210&detail=true"}
 
+
+async def test_a_connection_that_breaks_or_falls_silent_is_opened_again(origin: str, tmp_path: Path) -> None:
+    async with running(hooked(origin), tmp_path) as service, browsing() as (page, watch):
+        await page.clock.install()
+        await page.goto(origin)
+        asked = requests(page)
+        await show(page, service.url, "82210")
+        connection = page.locator("#connection")
+        await expect(page.locator("#rows tr")).to_contain_text("… pending")
+
+        await page.clock.fast_forward(46_000)
+        await expect(connection).to_have_text("! reconnecting")
+        await page.clock.fast_forward(2_000)
+        await expect(connection).to_have_text("● live")
+        assert len(asked) == 2
+
+        watch.forgive("/messages/states/events")
         service.process.kill()
-        await expect(page.get_by_role("alert").filter(has_text="cannot be reached")).to_be_visible()
-        await expect(page.locator("#rows tr").first).to_contain_text("✓ delivered")
+        await expect(connection).to_have_text("! reconnecting")
+        await expect(page.locator("#rows tr")).to_contain_text("… pending")
+
+
+async def test_a_pause_ends_the_stream_and_going_on_opens_it_again(origin: str, tmp_path: Path) -> None:
+    async with running(hooked(origin), tmp_path) as service, browsing() as (page, _):
+        await page.goto(origin)
+        await show(page, service.url, "82210")
+        await expect(page.locator("#connection")).to_have_text("● live")
         await page.get_by_role("button", name="Pause").click()
+        await expect(page.locator("#connection")).to_have_text("‖ paused")
+
+        await report(service, 82210, "deliver")
+        await page.get_by_role("button", name="Go on").click()
+        await expect(page.locator("#connection")).to_have_text("● live")
+        await expect(page.locator("#rows tr")).to_contain_text("✓ delivered")
+
+
+async def test_a_refusal_is_tried_again_only_where_it_passes_and_when_it_says(origin: str, tmp_path: Path) -> None:
+    closed = sandbox(origin, API_KEYS=f"page:{KEY}", RATE_LIMIT="1")
+    async with running(closed, tmp_path) as service, browsing() as (page, watch):
+        watch.forgive("/messages/states/events")
+        await page.clock.install()
+        await page.goto(origin)
+        asked = requests(page)
+        await show(page, service.url, "82210")
+        failure = page.get_by_role("alert").filter(has_text="Not authenticated")
+        await expect(failure.get_by_role("link")).to_have_attribute("href", f"{service.url}/problems/unauthenticated")
+        await expect(page.locator("#connection")).to_have_text("✕ not connected")
+        await expect(page.locator("#pause")).to_be_hidden()
+        await page.clock.fast_forward(60_000)
+        assert len(asked) == 1
+
+        # The first stream takes the caller's quota for a minute.
+        numbers = " ".join(str(1000 + 10 * n) for n in range(60))
+        await show(page, service.url, numbers, KEY)
+        await expect(page.locator("#connection")).to_have_text("● live")
+        await expect(failure).to_be_hidden()
+        await show(page, service.url, numbers, KEY)
+        await expect(page.get_by_role("alert").filter(has_text="Too many requests")).to_be_visible()
+        await expect(page.locator("#summary")).to_contain_text("Next try")
+        await page.clock.fast_forward(30_000)
+        assert len(asked) == 3
+        async with page.expect_request("**/events?*"):
+            await page.clock.fast_forward(60_000)
+
+
+async def test_more_messages_than_a_stream_carries_take_several(origin: str, tmp_path: Path) -> None:
+    async with running(hooked(origin), tmp_path) as service, browsing() as (page, _):
+        await page.goto(origin)
+        asked = requests(page)
+        numbers = [1000 + 10 * n for n in range(1, 102)]
+        await show(page, service.url, " ".join(map(str, numbers)))
+        await expect(page.locator("#summary")).to_contain_text("101 of 101 known, 0 final.")
+        await expect(page.get_by_role("status")).to_contain_text("messages changed.")
+        assert sorted(url.count("id=") for url in asked) == [1, 100]
+
+        await report(service, numbers[0], "deliver")
+        await report(service, numbers[-1], "not_deliver")
+        await expect(page.locator("#rows tr").first).to_contain_text("✓ delivered")
+        await expect(page.locator("#rows tr").last).to_contain_text("✕ failed")
+
+        await show(page, service.url, " ".join(map(str, range(1, 502))))
+        await expect(page.locator("#ids-error")).to_have_text("At most 500 numbers at a time.")
 
 
 async def test_a_page_of_an_origin_that_is_not_allowed_says_so(origin: str, tmp_path: Path) -> None:
@@ -98,6 +227,28 @@ async def test_a_page_of_an_origin_that_is_not_allowed_says_so(origin: str, tmp_
         await page.get_by_role("button", name="Pause").click()
         assert any("blocked by CORS policy" in complaint for complaint in watch.complaints)
         watch.complaints.clear()
+
+
+EVENTS = "event: state\r\ndata: 1\r\ndata:2\r\n\r\n: hello\r\nretry: 15\rdata\r\rdata: a: b\n\nevent: none\n\ndata: cut"
+READ_IN_TWO = """async (text) => {
+  const { parser } = await import("./build/events.js");
+  return [...text].map((_, cut) => {
+    const parse = parser();
+    const heard = [parse(text.slice(0, cut)), parse(text.slice(cut))];
+    return [heard.flatMap(({ events }) => events), heard.map(({ retry }) => retry).filter(Boolean)];
+  });
+}"""
+
+
+async def test_events_are_read_wherever_the_stream_is_cut(origin: str) -> None:
+    async with browsing() as (page, _):
+        await page.goto(origin)
+        found = await page.evaluate(READ_IN_TWO, EVENTS)
+    read = [("state", "1\n2"), ("message", ""), ("message", "a: b")]
+    assert len(found) == len(EVENTS)
+    for events, retries in found:
+        assert [(event["name"], event["data"]) for event in events] == read
+        assert retries == [15]
 
 
 async def test_what_is_no_number_is_said_at_the_field_and_not_sent(origin: str) -> None:

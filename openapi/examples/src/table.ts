@@ -1,6 +1,6 @@
 // Draws the table of messages and tells what changed in it.
 
-import type { MessageProblem, MessageState } from "./lookup.js";
+import type { MessageProblem, MessageState } from "./service.js";
 
 export type Row = MessageState | MessageProblem | null; // null: not answered yet
 
@@ -13,21 +13,50 @@ const OUTCOMES: Record<MessageState["outcome"], string> = {
 
 export const isState = (row: Row): row is MessageState => row !== null && "outcome" in row;
 
-/** Whether asking again can bring something else. */
+/** Whether nothing else can come: the state is final, or the platform does not know the message. */
 export function settled(row: Row): boolean {
   if (row === null) return false;
   return isState(row) ? row.final : row.status === 404;
 }
 
 /** What a listener has to know of a row: nothing where it is as before. */
-export function change(before: Row, now: Row): string | null {
+function change(before: Row, now: Row): string | null {
   const words = (row: Row) => (row === null ? "" : isState(row) ? row.outcome : row.title);
   if (now === null || words(before) === words(now)) return null;
   return `Message ${now.id}: ${words(now)}.`;
 }
 
-export function draw(body: HTMLTableSectionElement, rows: Map<number, Row>, service: string): void {
-  body.replaceChildren(...[...rows].map(([id, row]) => drawRow(id, row, service)));
+/** The rows by message number. Each is drawn by itself, so that a change elsewhere takes no focus from a link. */
+export class Table {
+  readonly #body: HTMLTableSectionElement;
+  readonly #service: string;
+  readonly #rows = new Map<number, { row: Row; line: HTMLTableRowElement }>();
+
+  constructor(body: HTMLTableSectionElement, ids: number[], service: string) {
+    this.#body = body;
+    this.#service = service;
+    for (const id of ids) this.#rows.set(id, { row: null, line: drawRow(id, null, service) });
+    this.#body.replaceChildren(...[...this.#rows.values()].map(({ line }) => line));
+  }
+
+  get rows(): Row[] {
+    return [...this.#rows.values()].map(({ row }) => row);
+  }
+
+  /** The messages of which news can come. */
+  get open(): number[] {
+    return [...this.#rows].filter(([, { row }]) => !settled(row)).map(([id]) => id);
+  }
+
+  /** Show what became of a message; what a listener has to know of it. */
+  show(row: MessageState | MessageProblem): string | null {
+    const shown = this.#rows.get(row.id);
+    if (shown === undefined) return null;
+    const line = drawRow(row.id, row, this.#service);
+    shown.line.replaceWith(line);
+    this.#rows.set(row.id, { row, line });
+    return change(shown.row, row);
+  }
 }
 
 function drawRow(id: number, row: Row, service: string): HTMLTableRowElement {
@@ -36,9 +65,9 @@ function drawRow(id: number, row: Row, service: string): HTMLTableRowElement {
   head.scope = "row";
   head.textContent = String(id);
   line.append(head);
-  if (row === null) line.append(cell("asking…", "quiet"), ...dashes(4));
+  if (row === null) line.append(cell("no answer yet", "quiet"), ...dashes());
   else if (isState(row)) line.append(...stateCells(row));
-  else line.append(problemCell(row, service), ...dashes(4));
+  else line.append(problemCell(row, service), ...dashes());
   return line;
 }
 
@@ -85,4 +114,4 @@ function cell(text: string, kind = ""): HTMLTableCellElement {
   return made;
 }
 
-const dashes = (count: number) => Array.from({ length: count }, () => cell("–", "quiet"));
+const dashes = () => ["quiet", "quiet", "quiet number", "quiet number"].map((kind) => cell("–", kind));
