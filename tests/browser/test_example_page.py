@@ -106,6 +106,7 @@ async def test_a_change_is_shown_without_a_reload_and_without_another_request(or
 
 async def test_a_page_comes_back_after_a_restart_and_misses_nothing(origin: str, tmp_path: Path) -> None:
     async with browsing() as (page, watch):
+        watch.forgive("/messages/states/events")
         await page.clock.install()
         await page.goto(origin)
         asked = requests(page)
@@ -120,7 +121,6 @@ async def test_a_page_comes_back_after_a_restart_and_misses_nothing(origin: str,
             await expect(page.locator("#rows tr").first).to_contain_text("… pending")
             assert await service.ended() == 0
 
-        watch.forgive("/messages/states/events")
         await page.clock.fast_forward(60_000)
         failure = page.get_by_role("alert").filter(has_text="cannot be reached")
         await expect(failure).to_be_visible()
