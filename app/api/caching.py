@@ -3,8 +3,8 @@
 import hashlib
 import re
 
-from starlette.requests import Request
 from starlette.responses import Response
+from starlette.types import Scope
 
 from app.lookup.engine import Found, Source
 
@@ -17,7 +17,7 @@ _JSON = (b"content-type", b"application/json")
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
-def state_response(request: Request, body: bytes, found: Found, *, keep: bool = True) -> Response:
+def state_response(scope: Scope, body: bytes, found: Found, *, keep: bool = True) -> Response:
     """A state with its caching headers; 304 where the caller has this body already.
 
     ``keep``: whether it may be stored. What was waited for may not: the next wait is another one.
@@ -31,7 +31,7 @@ def state_response(request: Request, body: bytes, found: Found, *, keep: bool = 
         _HIT if found.source is Source.CACHE else _MISS,
         _VARY,
     ]
-    known = if_none_match(request)
+    known = if_none_match(scope)
     if known is not None and matches(known, tag):
         return _response(304, b"", headers)
     return _response(200, body, [*headers, _JSON, (b"content-length", b"%d" % len(body))])
@@ -49,9 +49,9 @@ def etag(body: bytes) -> str:
     return f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
 
 
-def if_none_match(request: Request) -> str | None:
+def if_none_match(scope: Scope) -> str | None:
     """The header's list of tags, which may come in several lines (RFC 9110, section 5.3); None without it."""
-    return ", ".join(request.headers.getlist("if-none-match")) or None
+    return _header(scope, b"if-none-match") or None
 
 
 def matches(header: str, tag: str) -> bool:
@@ -59,7 +59,12 @@ def matches(header: str, tag: str) -> bool:
     return header.strip() == "*" or tag in _ENTITY_TAG.findall(header)
 
 
-def wants_fresh(request: Request) -> bool:
+def wants_fresh(scope: Scope) -> bool:
     """Whether the caller refuses what is in the cache (``Cache-Control: no-cache``)."""
-    directives = ",".join(request.headers.getlist("cache-control")).lower().split(",")
-    return any(directive.strip() == "no-cache" for directive in directives)
+    directives = _header(scope, b"cache-control").lower().split(",")
+    return "no-cache" in [directive.strip() for directive in directives]
+
+
+def _header(scope: Scope, name: bytes) -> str:
+    """All lines of a header as one; empty without it. Starlette's Headers would first be made from all of them."""
+    return ", ".join([value.decode("latin-1") for each, value in scope["headers"] if each == name])

@@ -53,10 +53,10 @@ async def get_message_state(
         return refusal
     if wait:
         return wait_for_state(request, id_, detail, wait)
-    found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request)))[id_]
+    found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request.scope)))[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)
-    return state_response(request, state_body(found.answer, detail), found)
+    return state_response(request.scope, state_body(found.answer, detail), found)
 
 
 async def _is_json(request: Request) -> None:

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope, Send
 from app.api.caching import etag, if_none_match, matches, state_response, wants_fresh
 from app.api.observing import note_lookup
 from app.api.problems import failure_problem
-from app.api.render import dump, public
+from app.api.render import state_body
 from app.api.unwinding import Later
 from app.lookup.engine import Found, Source
 from app.lookup.failures import AccountLocked, CredentialsRejected, DeadlinePassed, MessageNotFound, Overloaded
@@ -59,14 +59,14 @@ class _Wait:
         await response(scope, receive, send)
 
     async def _look_up(self, scope: Scope) -> Source:
-        fresh = wants_fresh(Request(scope))
+        fresh = wants_fresh(scope)
         found = await self._watching.look_up(self._subscription.ids, self._subscription.detail, fresh=fresh)
         note_lookup(scope, found)
         return found[self._subscription.ids[0]].source
 
     def _is_over(self, scope: Scope) -> bool:
         view = self._watching.view(self._subscription.ids[0])
-        return _is_hopeless(view) or _is_news(view, self._subscription.detail, if_none_match(Request(scope)))
+        return _is_hopeless(view) or _is_news(view, self._subscription.detail, if_none_match(scope))
 
     def _response(self, scope: Scope, source: Source) -> Response:
         (id_,), detail = self._subscription.ids, self._subscription.detail
@@ -74,10 +74,10 @@ class _Wait:
         if (
             isinstance(view.answer, MessageRecord)
             and view.serves(detail)
-            and (_is_news(view, detail, if_none_match(Request(scope))) or not _is_hopeless(view))
+            and (_is_news(view, detail, if_none_match(scope)) or not _is_hopeless(view))
         ):
             answer = Found(view.answer, self._watching.age(view), 0.0, source)
-            return state_response(Request(scope), dump(public(view.answer, detail)), answer, keep=False)
+            return state_response(scope, state_body(view.answer, detail), answer, keep=False)
         if isinstance(view.answer, MessageNotFound):
             return failure_problem(scope, id_, view.answer)
         # Without a failure only the detail is missing, which nobody had the time to bring.
@@ -91,7 +91,7 @@ def _is_news(view: View, detail: bool, known: str | None) -> bool:
     meaning = view.answer.meaning
     if known is None:
         return meaning.outcome is not Outcome.PENDING
-    return meaning.final or not matches(known, etag(dump(public(view.answer, detail))))
+    return meaning.final or not matches(known, etag(state_body(view.answer, detail)))
 
 
 def _is_hopeless(view: View) -> bool:

@@ -83,13 +83,16 @@ class Engine:
         distinct = list(dict.fromkeys(ids))
         cached = await self._cache.get_many(distinct, detail)
         now = self._clock()
-        found = {
-            id_: Found(known.answer, now - known.replied_at, self._lifetimes.of(known.answer), Source.CACHE)
-            for id_, known in cached.items()
-            if _serves(known, detail, fresh)
-        }
-        if len(found) < len(distinct):
-            missing = [id_ for id_ in distinct if id_ not in found]
+        found: dict[int, Found] = {}
+        missing: list[int] = []
+        for id_ in distinct:
+            known = cached.get(id_)
+            if known is None or not _serves(known, detail, fresh):
+                missing.append(id_)
+            else:
+                age = now - known.replied_at
+                found[id_] = Found(known.answer, age, self._lifetimes.of(known.answer), Source.CACHE)
+        if missing:
             answers = await self.batcher.ask(missing, detail)
             for id_, answer in answers.items():
                 found[id_] = Found(answer, 0.0, self._lifetime(answer), _source(id_, answers))

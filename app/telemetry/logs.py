@@ -148,6 +148,13 @@ class Summary(logging.Filter):
             logging.getLogger(name).log(level, "%s", message, extra={"is_summary": True, "fields": {"repeated": more}})
 
 
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes to a stream that sends each line on its way by itself, as standard error does."""
+
+    def flush(self) -> None:
+        """Not once more for each line."""
+
+
 def configure_logs(
     level: str, style: str, secrets: Callable[[], tuple[str, ...]], stream: TextIO | None = None
 ) -> Summary:
@@ -155,7 +162,7 @@ def configure_logs(
 
     ``secrets`` yields what no line may show. Returns the filter that has to be flushed now and then.
     """
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = Lines(stream or sys.stderr)
     handler.setFormatter(Redacting(JsonFormatter() if style == "json" else TextFormatter(), secrets))
     summary = Summary()
     handler.addFilter(summary)

@@ -150,7 +150,7 @@ def is_word(state: object) -> bool:
     if not isinstance(state, str) or isinstance(state, JsonNumber) or len(state) > MAX_STATE_LENGTH:
         return False
     # A lone surrogate is legal in JSON's escapes but not in UTF-8, so it could not be passed on.
-    return re.search(r"[\ud800-\udfff]", state) is None
+    return state.isascii() or re.search(r"[\ud800-\udfff]", state) is None
 
 
 def _better(new: Answer, old: Answer | None) -> Answer:
