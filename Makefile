@@ -7,8 +7,9 @@ BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra redis
 
+# Compiled at once, as pip does: else every process that the tests start would compile all that it imports.
 ifneq ($(UV),)
-INSTALL := VIRTUAL_ENV=.venv uv pip install -q --require-hashes -r
+INSTALL := VIRTUAL_ENV=.venv uv pip install -q --compile-bytecode --require-hashes -r
 else
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
 endif
@@ -50,8 +51,9 @@ run-redis: .venv/.run ## the same with the system's redis-server behind the cach
 	  && redis=$$! && CACHE_URL=redis://127.0.0.1:$(REDIS_PORT)/0 \
 	  UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text $(BIN)/python -m app
 
+# Bytecode is written whatever the environment says: compiling the tests takes each worker 5 seconds, every time.
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
-	$(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
 	$(BIN)/python -m ruff check .
