@@ -1,6 +1,7 @@
 """What the manifests say about the service, held against its code."""
 
 from collections.abc import Iterator
+from functools import cache
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -63,7 +64,7 @@ def check_ports(documents: Documents) -> list[str]:
 
 def check_probes(documents: Documents) -> list[str]:
     """There are three probes, each asks its own path on the public port, and the service has these paths."""
-    paths = create_app(Settings.for_sandbox()).openapi()["paths"]
+    paths = _paths()
     found = dict(probes(documents))
     complaints = [f"there is no {name}" for name in PROBES if name not in found]
     for name, probe in found.items():
@@ -75,6 +76,11 @@ def check_probes(documents: Documents) -> list[str]:
         if port != int(setting(documents, "port")):
             complaints.append(f"the {name} asks port {port}")
     return complaints
+
+
+@cache
+def _paths() -> set[str]:
+    return set(create_app(Settings.for_sandbox()).openapi()["paths"])
 
 
 def check_grace(documents: Documents) -> list[str]:

@@ -1,6 +1,8 @@
 """What the manifests say about each other: schemas, names, selectors, references."""
 
+import json
 from collections.abc import Iterator
+from functools import cache
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it carries no types
 
@@ -27,18 +29,26 @@ CUSTOM = {("monitoring.coreos.com/v1", "PodMonitor")}
 
 def check_schemas(documents: Documents) -> list[str]:
     """Every document is valid, strictly: in the oldest Kubernetes that is supported and in the newest known."""
-    complaints = []
-    for version in (OLDEST_KUBERNETES, kubernetes_validate.latest_version()):
-        for document in documents:
-            if (document["apiVersion"], document["kind"]) in CUSTOM:
-                continue
-            try:
-                kubernetes_validate.validate(document, version, strict=True)
-            except kubernetes_validate.ValidationError as error:
-                complaints.append(f"{document['kind']} is invalid in {version}: {error.message}")
-            except kubernetes_validate.SchemaNotFoundError:
-                complaints.append(f"{document['apiVersion']} has no {document['kind']} in {version}")
-    return complaints
+    return [
+        complaint
+        for version in (OLDEST_KUBERNETES, kubernetes_validate.latest_version())
+        for document in documents
+        if (document["apiVersion"], document["kind"]) not in CUSTOM
+        for complaint in _invalid(json.dumps(document), version)
+    ]
+
+
+@cache
+def _invalid(text: str, version: str) -> list[str]:
+    """What is wrong with one document; most are the same in every overlay, and validating one takes a while."""
+    document = json.loads(text)
+    try:
+        kubernetes_validate.validate(document, version, strict=True)
+    except kubernetes_validate.ValidationError as error:
+        return [f"{document['kind']} is invalid in {version}: {error.message}"]
+    except kubernetes_validate.SchemaNotFoundError:
+        return [f"{document['apiVersion']} has no {document['kind']} in {version}"]
+    return []
 
 
 def check_named_ports(documents: Documents) -> list[str]:
