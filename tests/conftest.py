@@ -11,13 +11,14 @@ from hypothesis import HealthCheck, settings
 
 from app.settings import Settings
 from tests.support.platform import FakePlatform
+from tests.support.scale import scaled
 from tests.support.service import service
 
 ROOT = Path(__file__).parent.parent
 
 # No deadline: the machines that run this are shared. The fixture check is off because the service keeps nothing
 # between two requests that an example could trip over.
-EXAMPLES = 60 if os.environ.get("CI") else 25
+EXAMPLES = scaled(60, 25)
 settings.register_profile(
     "suite",
     deadline=None,

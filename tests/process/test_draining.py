@@ -2,7 +2,6 @@
 
 import asyncio
 import itertools
-import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,12 @@ import pytest
 
 from tests.support.platform import TOKEN, FakePlatform, Received
 from tests.support.running import Running, running
+from tests.support.scale import scaled
 
 pytestmark = pytest.mark.anyio
 
-# Each takes about a second of CPU; CI has the patience for as many as the promise says.
-ROLLOUTS = 20 if os.environ.get("CI") else 4
+# Each takes more than a second of CPU; CI has the patience for as many as the promise says.
+ROLLOUTS = scaled(20, 2)
 ROLLOUTS_AT_A_TIME = 5
 CALLERS = 8
 

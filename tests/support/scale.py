@@ -1,0 +1,10 @@
+"""How much the tests do: all of it in CI, where ``CI`` is set, and elsewhere so much that nobody waits a minute."""
+
+import os
+
+CI = bool(os.environ.get("CI"))
+
+
+def scaled(in_ci: int, elsewhere: int) -> int:
+    """A number of examples, requests or processes, of which fewer show the same, only less surely."""
+    return in_ci if CI else elsewhere
