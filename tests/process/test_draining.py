@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.platform import TOKEN, FakePlatform, Received
 from tests.support.running import Running, running
-from tests.support.scale import scaled
+from tests.support.scale import only_in_ci, scaled
 
 pytestmark = pytest.mark.anyio
 
@@ -123,8 +123,11 @@ async def test_what_is_left_when_the_grace_is_over_gets_overloaded(platform: Fak
 
 @pytest.mark.parametrize(
     "signals",
-    [[signal.SIGTERM, signal.SIGTERM], [signal.SIGINT], [signal.SIGTERM, signal.SIGINT]],
-    ids=["a second SIGTERM", "SIGINT", "SIGINT after SIGTERM"],
+    [
+        pytest.param([signal.SIGTERM, signal.SIGTERM], id="a second SIGTERM"),
+        pytest.param([signal.SIGINT], id="SIGINT"),
+        pytest.param([signal.SIGTERM, signal.SIGINT], id="SIGINT after SIGTERM", marks=only_in_ci),
+    ],
 )
 async def test_an_impatient_signal_ends_at_once_and_clean(
     platform: FakePlatform, tmp_path: Path, signals: list[signal.Signals]

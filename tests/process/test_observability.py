@@ -1,7 +1,6 @@
 """Metrics, log and traces of a real process."""
 
 import asyncio
-import contextlib
 import json
 import os
 import socket
@@ -16,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.support.platform import SECRETS, TOKEN, FakePlatform
+from tests.support.platform import TOKEN, FakePlatform
 from tests.support.running import ROOT, Running, free_port, running
 
 pytestmark = pytest.mark.anyio
@@ -38,18 +37,6 @@ def start(folder: Path, code: str | None = None, **variables: str) -> subprocess
         check=False,
         timeout=60,
     )
-
-
-def listening(pid: int) -> set[str]:
-    """The addresses at which a process listens, as Linux tells them."""
-    if not Path(f"/proc/{pid}/net/tcp").exists():
-        pytest.skip("needs Linux' /proc to see who listens")
-    sockets = set()
-    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            sockets.add(descriptor.readlink().name)
-    rows = [line.split() for line in Path(f"/proc/{pid}/net/tcp").read_text().splitlines()[1:]]
-    return {row[1] for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
 
 
 async def test_the_metrics_are_at_their_own_port_and_not_at_the_public_one(tmp_path: Path) -> None:
@@ -79,31 +66,6 @@ def test_a_metrics_port_in_use_ends_the_start_with_a_readable_line(tmp_path: Pat
     assert done.stderr == f"METRICS_PORT: cannot listen on {address}; allowed: a port that is free on it\n"
 
 
-def test_one_port_for_callers_and_metrics_ends_the_start_with_a_readable_line(tmp_path: Path) -> None:
-    port = str(free_port())
-    done = start(tmp_path, PORT=port, METRICS_PORT=port)
-    assert (done.returncode, done.stderr) == (
-        2,
-        "METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics\n",
-    )
-
-
-async def test_metrics_port_0_listens_nowhere_else(tmp_path: Path) -> None:
-    async with running({"UPSTREAM_URL": "sandbox:", "METRICS_PORT": "0"}, tmp_path) as service:
-        assert len(listening(service.process.pid)) == 1
-
-
-async def test_the_start_tells_the_effective_settings_without_secrets(tmp_path: Path) -> None:
-    variables = {"UPSTREAM_URL": "https://platform.test/state.php?key=planted-key", "UPSTREAM_TOKEN": TOKEN}
-    async with running({**variables, "LOG_LEVEL": "debug", "PENDING_TTL": "3"}, tmp_path) as service:
-        (line,) = [each for each in entries(service) if each["message"] == "effective settings"]
-    settings = line["settings"]
-    assert isinstance(settings, dict)
-    assert (settings["pending_ttl"], settings["upstream_token"]) == (3, "set")
-    assert settings["upstream_url"] == "https://platform.test/state.php"
-    assert [secret for secret in (*SECRETS, "planted-key") if secret in service.text] == []
-
-
 def test_without_variables_for_traces_nothing_of_them_is_loaded(tmp_path: Path) -> None:
     code = """
 import asyncio, sys, httpx
@@ -118,23 +80,6 @@ print([name for name in sys.modules if name.startswith(("opentelemetry.sdk", "op
 """
     done = start(tmp_path, code)
     assert (done.stdout, done.stderr) == ("[]\n", "")
-
-
-def test_a_missing_extra_ends_the_start_with_a_readable_line(tmp_path: Path) -> None:
-    code = """
-import importlib.util, sys
-find_spec = importlib.util.find_spec
-def hidden(name, package=None):
-    if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
-        raise ModuleNotFoundError(name)
-    return find_spec(name, package)
-importlib.util.find_spec = hidden
-from app.__main__ import main
-main()
-"""
-    done = start(tmp_path, code, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
-    assert done.returncode == 2
-    assert done.stderr == "OTEL_EXPORTER_OTLP_ENDPOINT: traces need the extra `tracing`; allowed: unset\n"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Processes that a whole module of tests shares, and starts that fail.
+"""Processes that a whole module of tests shares.
 
 Synchronous, unlike ``running``: pytest's module fixtures live in no event loop.
 """
@@ -19,19 +19,6 @@ def environment(folder: Path, variables: Mapping[str, str]) -> dict[str, str]:
     """What a process sees: these variables, no others that could be settings, and no secrets of the machine."""
     own = {"PYTHONPATH": str(ROOT), "PATH": os.environ.get("PATH", ""), "SECRETS_DIR": str(folder), "METRICS_PORT": "0"}
     return own | dict(variables)
-
-
-def failed_start(folder: Path, variables: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """``python -m app`` in an empty folder, for starts that fail."""
-    return subprocess.run(
-        [sys.executable, "-m", "app"],
-        cwd=folder,
-        env=environment(folder, variables),
-        capture_output=True,
-        text=True,
-        timeout=START_SECONDS,
-        check=False,
-    )
 
 
 @contextmanager

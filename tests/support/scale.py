@@ -2,9 +2,14 @@
 
 import os
 
+import pytest
+
 CI = bool(os.environ.get("CI"))
 
 
 def scaled(in_ci: int, elsewhere: int) -> int:
     """A number of examples, requests or processes, of which fewer show the same, only less surely."""
     return in_ci if CI else elsewhere
+
+
+only_in_ci = pytest.mark.skipif(not CI, reason="one more process for what others show as well: CI=true starts it")

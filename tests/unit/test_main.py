@@ -1,8 +1,13 @@
 """The start: from settings to a server, in process."""
 
+import contextlib
+import importlib.util
+import json
 import logging
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import uvicorn
@@ -18,59 +23,142 @@ from tests.support.service import settings_for
 
 pytestmark = pytest.mark.usefixtures("empty_folder", "own_logging")
 
+ACCOUNT = "planted-token-2f7a"
 
-def test_a_start_serves_on_the_bound_socket_and_logs_the_warnings(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ran: list[tuple[uvicorn.Config, list[tuple[str, int]]]] = []
+
+class Served(NamedTuple):
+    """What a server was started with."""
+
+    config: uvicorn.Config
+    addresses: set[tuple[str, int]]
+    listening: set[int]
+    """The ports on which the process listened already; the server's own come later."""
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Served]:
+    """Start with these variables as far as a server that does not run."""
+    ran: list[Served] = []
 
     def run(server: uvicorn.Server, sockets: Sequence[socket.socket] = ()) -> None:
-        ran.append((server.config, [each.getsockname() for each in sockets]))
+        ran.append(Served(server.config, {each.getsockname()[:2] for each in sockets}, listening_ports()))
         for each in sockets:
             each.close()
 
     monkeypatch.setattr(uvicorn.Server, "run", run)
+
+    def start_with(**variables: str) -> Served:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        main()
+        return ran.pop()
+
+    return start_with
+
+
+def listening_ports() -> set[int]:
+    """The ports on which this process listens, as Linux tells them."""
+    if not Path("/proc/self/net/tcp").exists():
+        pytest.skip("needs Linux' /proc to see who listens")
+    sockets = set()
+    for descriptor in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            sockets.add(descriptor.readlink().name)
+    rows = [line.split() for line in Path("/proc/self/net/tcp").read_text().splitlines()[1:]]
+    return {int(row[1].split(":")[1], 16) for row in rows if row[3] == "0A" and f"socket:[{row[9]}]" in sockets}
+
+
+def test_a_start_serves_on_the_bound_socket_and_logs_the_warnings(
+    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+) -> None:
     port = free_port()
-    for name, value in {
-        "UPSTREAM_URL": "sandbox:",
-        "PORT": str(port),
-        "METRICS_PORT": "0",
-        "UPSTREAM_TOKN": "x",
-    }.items():
-        monkeypatch.setenv(name, value)
     handlers = logging.getLogger().handlers
-    main()
-    ((config, addresses),) = ran
-    assert {("127.0.0.1", port)} == {address[:2] for address in addresses}
-    assert not config.access_log
+    served = start(UPSTREAM_URL="sandbox:", PORT=str(port), METRICS_PORT="0", UPSTREAM_TOKN="x")
+    assert served.addresses == {("127.0.0.1", port)}
+    assert not served.config.access_log
     assert len(handlers) == 1
+    assert "UPSTREAM_TOKN" in capsys.readouterr().err
+
+
+def test_metrics_port_0_listens_nowhere_else(start: Callable[..., Served]) -> None:
+    before = listening_ports()
+    served = start(UPSTREAM_URL="sandbox:", PORT=str(free_port()), METRICS_PORT="0")
+    assert served.listening - before == set()
+
+
+def test_the_start_tells_the_effective_settings_without_secrets(
+    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+) -> None:
+    platform = {"UPSTREAM_URL": "https://platform.test/state.php?key=planted-key", "UPSTREAM_TOKEN": ACCOUNT}
+    more = {"PORT": str(free_port()), "METRICS_PORT": "0", "LOG_LEVEL": "debug", "PENDING_TTL": "3"}
+    start(**platform, **more)
+    log = capsys.readouterr().err
+    (settings,) = [each["settings"] for each in map(json.loads, log.splitlines()) if "settings" in each]
+    assert (settings["pending_ttl"], settings["upstream_token"]) == (3, "set")
+    assert settings["upstream_url"] == "https://platform.test/state.php"
+    assert [secret for secret in (ACCOUNT, "planted-key") if secret in log] == []
+
+
+@pytest.fixture
+def bad_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Start with these variables, which must end with status 2; what it prints to standard error, and nowhere else."""
+
+    def start_with(**variables: str) -> str:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 2
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        return captured.err
+
+    return start_with
 
 
 @pytest.mark.parametrize("variables", [{}, {"UPSTREAM_URL": "sandbox:", "PORT": "0"}])
-def test_a_bad_start_prints_its_lines_and_exits_with_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], variables: dict[str, str]
+def test_a_bad_start_prints_its_line_and_exits_with_2(bad_start: Callable[..., str], variables: dict[str, str]) -> None:
+    printed = bad_start(**variables)
+    assert printed.count("\n") == 1
+    assert "; allowed: " in printed
+
+
+def test_a_start_with_many_mistakes_prints_a_line_for_each(bad_start: Callable[..., str]) -> None:
+    printed = bad_start(PORT=ACCOUNT, UPSTREAM_URL=f"ftp://{ACCOUNT}", UPSTREAM_LOGIN=ACCOUNT, LOG_LEVEL=ACCOUNT)
+    names = [line.partition(":")[0] for line in printed.splitlines()]
+    assert names == ["PORT", "UPSTREAM_URL", "UPSTREAM_PASSWORD", "LOG_LEVEL"]
+    assert ACCOUNT not in printed
+
+
+def test_one_port_for_callers_and_metrics_is_a_readable_line(bad_start: Callable[..., str]) -> None:
+    port = str(free_port())
+    printed = bad_start(UPSTREAM_URL="sandbox:", PORT=port, METRICS_PORT=port)
+    assert printed == "METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics\n"
+
+
+def test_traces_without_their_extra_are_a_readable_line(
+    bad_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code == 2
-    captured = capsys.readouterr()
-    assert captured.err.count("\n") == 1
-    assert "; allowed: " in captured.err
-    assert captured.out == ""
+    find_spec = importlib.util.find_spec
+
+    def hidden(name: str, package: str | None = None) -> object:
+        if name.startswith(("opentelemetry.sdk", "opentelemetry.exporter")):
+            raise ModuleNotFoundError(name)
+        return find_spec(name, package)
+
+    monkeypatch.setattr(importlib.util, "find_spec", hidden)
+    printed = bad_start(UPSTREAM_URL="sandbox:", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
+    assert printed == "OTEL_EXPORTER_OTLP_ENDPOINT: traces need the extra `tracing`; allowed: unset\n"
 
 
-def test_a_port_in_use_is_a_readable_line() -> None:
+def test_a_port_in_use_is_a_readable_line(bad_start: Callable[..., str]) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(SettingsError) as caught:
-            bind("127.0.0.1", port)
-    assert caught.value.lines == [
-        f"PORT: cannot listen on 127.0.0.1:{port} (Address already in use); allowed: a port that is free on it"
-    ]
+        printed = bad_start(UPSTREAM_URL="sandbox:", PORT=str(port))
+    address = f"127.0.0.1:{port} (Address already in use)"
+    assert printed == f"PORT: cannot listen on {address}; allowed: a port that is free on it\n"
 
 
 def test_a_host_that_is_none_is_a_readable_line(monkeypatch: pytest.MonkeyPatch) -> None:
