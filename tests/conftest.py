@@ -2,8 +2,10 @@
 
 import logging
 import os
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -36,6 +38,25 @@ def environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         folded = name.lower()
         if folded in Settings.model_fields or folded.startswith("upstream_") or folded.endswith("_proxy"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def authorities_read_once() -> Iterator[None]:
+    """Reading the certificates of all authorities takes 30 ms; many clients do so, and hardly one speaks TLS."""
+    read = httpx.create_ssl_context
+    known: dict[object, ssl.SSLContext] = {}
+
+    def context(**options: Any) -> ssl.SSLContext:
+        if options:
+            return read(**options)
+        named = (os.environ.get("SSL_CERT_FILE"), os.environ.get("SSL_CERT_DIR"))
+        if named not in known:
+            known[named] = read()
+        return known[named]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(httpx, "create_ssl_context", context)
+        yield
 
 
 @pytest.fixture
