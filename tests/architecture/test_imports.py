@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -21,10 +22,21 @@ FORBIDDEN: dict[str, set[str]] = {
 FRAMEWORKS = {"fastapi", "starlette"}
 
 
-def imports_of(path: Path) -> Iterator[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A module's source."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports_of(path: Path) -> set[str]:
     """The dotted names that a module imports, wherever in it, each member of a ``from`` import included."""
+    return set(_imports_of(path))
+
+
+def _imports_of(path: Path) -> Iterator[str]:
     package = ".".join(path.relative_to(ROOT).parent.parts)
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -54,7 +66,7 @@ def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
 def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_main(path: Path) -> None:
     room = path.relative_to(ROOT / "app").parts[0].removesuffix(".py")
-    imported = set(imports_of(path))
+    imported = imports_of(path)
     if any(belongs(name, "httpx") for name in imported):
         assert room in {"upstream", "main"}
     if any(belongs(name, framework) for name in imported for framework in FRAMEWORKS):
@@ -63,7 +75,7 @@ def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
 def test_redis_is_known_to_two_modules_and_the_store_to_main_alone(path: Path) -> None:
-    name, imported = str(path.relative_to(ROOT)), set(imports_of(path))
+    name, imported = str(path.relative_to(ROOT)), imports_of(path)
     if any(belongs(each, "redis") for each in imported):
         assert name in {"app/lookup/cache/redis.py", "app/lookup/cache/wire.py"}
     if any(belongs(each, "app.lookup.cache.redis") for each in imported):
@@ -77,4 +89,4 @@ def test_a_module_is_short_enough_to_be_read_at_once(path: Path) -> None:
 
 @pytest.mark.parametrize("path", MODULES, ids=NAMES)
 def test_a_module_says_why_it_exists(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert ast.get_docstring(parsed(path))
