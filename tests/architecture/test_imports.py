@@ -5,8 +5,6 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-import pytest
-
 from tests.conftest import ROOT
 
 MODULES = sorted((ROOT / "app").rglob("*.py"))
@@ -55,38 +53,37 @@ def test_there_is_something_to_check() -> None:
     assert {"app/main.py", "app/lookup/engine.py", "app/upstream/client.py", "app/api/messages.py"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_a_module_imports_only_what_its_room_may(path: Path) -> None:
-    room = path.relative_to(ROOT / "app").parts[0]
-    found = {name for name in imports_of(path) for bad in FORBIDDEN.get(room, ()) if belongs(name, bad)}
-    own = {name for name in found if room == "telemetry" and belongs(name, "app.telemetry")}
-    assert found - own == set()
+def test_a_module_imports_only_what_its_room_may() -> None:
+    for path in MODULES:
+        room = path.relative_to(ROOT / "app").parts[0]
+        found = {name for name in imports_of(path) for bad in FORBIDDEN.get(room, ()) if belongs(name, bad)}
+        own = {name for name in found if room == "telemetry" and belongs(name, "app.telemetry")}
+        assert found - own == set(), path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_main(path: Path) -> None:
-    room = path.relative_to(ROOT / "app").parts[0].removesuffix(".py")
-    imported = imports_of(path)
-    if any(belongs(name, "httpx") for name in imported):
-        assert room in {"upstream", "main"}
-    if any(belongs(name, framework) for name in imported for framework in FRAMEWORKS):
-        assert room in {"api", "main", "__main__", "server"}
+def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_main() -> None:
+    for path in MODULES:
+        room = path.relative_to(ROOT / "app").parts[0].removesuffix(".py")
+        if any(belongs(name, "httpx") for name in imports_of(path)):
+            assert room in {"upstream", "main"}, path
+        if any(belongs(name, framework) for name in imports_of(path) for framework in FRAMEWORKS):
+            assert room in {"api", "main", "__main__", "server"}, path
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_redis_is_known_to_two_modules_and_the_store_to_main_alone(path: Path) -> None:
-    name, imported = str(path.relative_to(ROOT)), imports_of(path)
-    if any(belongs(each, "redis") for each in imported):
-        assert name in {"app/lookup/cache/redis.py", "app/lookup/cache/wire.py"}
-    if any(belongs(each, "app.lookup.cache.redis") for each in imported):
-        assert name == "app/main.py"
+def test_redis_is_known_to_two_modules_and_the_store_to_main_alone() -> None:
+    for path, name in zip(MODULES, NAMES, strict=True):
+        if any(belongs(each, "redis") for each in imports_of(path)):
+            assert name in {"app/lookup/cache/redis.py", "app/lookup/cache/wire.py"}
+        if any(belongs(each, "app.lookup.cache.redis") for each in imports_of(path)):
+            assert name == "app/main.py"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_a_module_is_short_enough_to_be_read_at_once(path: Path) -> None:
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 250
+def test_a_module_is_short_enough_to_be_read_at_once() -> None:
+    lines = {
+        name: len(path.read_text(encoding="utf-8").splitlines()) for path, name in zip(MODULES, NAMES, strict=True)
+    }
+    assert {name: number for name, number in lines.items() if number > 250} == {}
 
 
-@pytest.mark.parametrize("path", MODULES, ids=NAMES)
-def test_a_module_says_why_it_exists(path: Path) -> None:
-    assert ast.get_docstring(parsed(path))
+def test_a_module_says_why_it_exists() -> None:
+    assert [path for path in MODULES if not ast.get_docstring(parsed(path))] == []
