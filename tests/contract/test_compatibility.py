@@ -2,12 +2,11 @@
 
 import copy
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.support.documents import read_yaml
 from tools import docs, openapi
 from tools.compatibility import Document, breaking_changes
 
@@ -16,12 +15,8 @@ RELEASED = openapi.PATH.parent / "released" / "openapi.yaml"
 
 @pytest.fixture(scope="module")
 def today() -> Document:
-    """Today's document, which takes a quarter of a second to read: tests change a copy."""
-    return read(openapi.PATH)
-
-
-def read(path: Path) -> Document:
-    document: Document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    """Today's document; tests change a copy of it."""
+    document: Document = read_yaml(openapi.PATH)
     return document
 
 
@@ -31,7 +26,7 @@ def unreleased(changelog: str) -> str:
 
 def test_a_breaking_change_is_announced_in_the_changelog(today: Document) -> None:
     announced = unreleased((docs.ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
-    silent = [line for line in breaking_changes(read(RELEASED), today) if line not in announced]
+    silent = [line for line in breaking_changes(read_yaml(RELEASED), today) if line not in announced]
 
     assert silent == [], "write each line under *Unreleased* in CHANGELOG.md, or take the change back"
 

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import BaseModel, TypeAdapter
 
 from app.api.schemas import BatchReply, BatchRequest, Health, MessageState, Problem
+from tests.support.documents import read_yaml
 from tests.support.example import FOLDER, needs_npm, npm_program
 from tools import openapi
 
-DOCUMENT = yaml.safe_load(openapi.PATH.read_text(encoding="utf-8"))
+DOCUMENT = read_yaml(openapi.PATH)
 OPERATIONS = [each for methods in DOCUMENT["paths"].values() for each in methods.values()]
 
 

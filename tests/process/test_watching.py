@@ -111,7 +111,7 @@ async def test_the_token_stands_in_no_line_of_the_log(service: Running, client: 
     await report(client, "deliver")
     await client.post(f"{WEBHOOK}x", json=[])
     await client.get(WEBHOOK)
-    service.send(signal.SIGTERM)
+    service.send(signal.SIGINT)
     await service.ended()
     assert "/webhooks/message-states/{token}" in service.text
     assert WEBHOOK_TOKEN not in service.text
