@@ -15,7 +15,7 @@ SANDBOX = {"UPSTREAM_URL": "sandbox:"}
 KEY = "a-key-for-the-browser"
 
 
-async def test_the_page_explains_itself(tmp_path: Path) -> None:
+async def test_the_page_explains_itself_and_leads_to_the_problem_pages(tmp_path: Path) -> None:
     async with running(SANDBOX, tmp_path) as service, browsing() as (page, _):
         await visit(page, service.url)
 
@@ -32,15 +32,27 @@ async def test_the_page_explains_itself(tmp_path: Path) -> None:
         explanation = await opened.value
         assert await explanation.locator("h1").inner_text() == "Too many requests"
 
+        font = "element => getComputedStyle(element).fontFamily"
+        brands = [await each.locator(".brand").evaluate(font) for each in (page, explanation)]
+        assert brands[0] == brands[1], "both are pages of one product"
+        back = explanation.get_by_role("link", name="All operations")
+        assert await back.evaluate("link => link.href") == page.url
 
-async def test_both_lookups_can_be_executed_as_they_are_filled_in(tmp_path: Path) -> None:
-    async with running(SANDBOX, tmp_path) as service, browsing() as (page, watch):
+
+async def test_after_logging_in_both_lookups_can_be_executed_as_they_are_filled_in(tmp_path: Path) -> None:
+    closed = SANDBOX | {"API_KEYS": f"browser:{KEY}"}
+    async with running(closed, tmp_path) as service, browsing() as (page, watch):
         await visit(page, service.url)
-
         one = operation(page, "getMessageState")
         await one.open()
         assert await one.block.locator('tr[data-param-name="id"] input').input_value() == "82216"
         await one.block.locator('tr[data-param-name="detail"] select').select_option("true")
+
+        watch.forgive("/messages/82216/state")
+        status, body = await one.execute()
+        assert (status, json.loads(body)["type"]) == ("401", "/problems/unauthenticated")
+
+        await authorize(page, KEY)
         status, body = await one.execute()
         assert status == "200"
         assert json.loads(body)["price_per_part"] == "10.6000000"
@@ -57,32 +69,4 @@ async def test_both_lookups_can_be_executed_as_they_are_filled_in(tmp_path: Path
         status, body = await one.execute()
         assert status == "422"
         assert json.loads(body)["type"] == "/problems/invalid-request"
-
-
-async def test_a_closed_service_answers_after_logging_in(tmp_path: Path) -> None:
-    closed = SANDBOX | {"API_KEYS": f"browser:{KEY}"}
-    async with running(closed, tmp_path) as service, browsing() as (page, watch):
-        await visit(page, service.url)
-        one = operation(page, "getMessageState")
-        await one.open()
-
-        watch.forgive("/messages/82216/state")
-        status, body = await one.execute()
-        assert (status, json.loads(body)["type"]) == ("401", "/problems/unauthenticated")
-
-        await authorize(page, KEY)
-        status, body = await one.execute()
-        assert (status, json.loads(body)["state"]) == ("200", "deliver")
         assert KEY not in service.text
-
-
-async def test_a_problem_page_is_a_page_of_the_same_product(tmp_path: Path) -> None:
-    async with running(SANDBOX, tmp_path) as service, browsing() as (page, _):
-        await page.goto(f"{service.url}/problems/message-not-found")
-        assert await page.locator("h1").inner_text() == "Message not found"
-        font = "element => getComputedStyle(element).fontFamily"
-        there = await page.locator(".brand").evaluate(font)
-
-        await page.get_by_role("link", name="All operations").click()
-        await page.locator(".opblock").first.wait_for()
-        assert await page.locator(".brand").evaluate(font) == there
