@@ -3,6 +3,8 @@ PYTHON ?= python3
 PORT := 8000
 REDIS_PORT := 6399
 PYTEST_ARGS :=
+# One more than there are processors, since many tests wait for something; CI measures coverage besides, and has the time.
+WORKERS := $(if $(CI),auto,$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1))
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra redis
@@ -53,7 +55,7 @@ run-redis: .venv/.run ## the same with the system's redis-server behind the cach
 
 # Bytecode is written whatever the environment says: compiling the tests takes each worker 5 seconds, every time.
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
 	$(BIN)/python -m ruff check .

@@ -53,7 +53,7 @@ UNAVAILABLE = Sees(503, "upstream-unavailable")
 OVERLOADED = Sees(503, "overloaded")
 TIMEOUT = Sees(504, "upstream-timeout")
 
-SOON = 2.0
+SOON = 3.0
 """Seconds in which every caller has an answer where no more is said: a retry with its pause fits, on a busy machine."""
 
 How = Literal[
