@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 from time import perf_counter
 
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.unwinding import afterwards
 from app.lookup.engine import Found, Source
@@ -41,25 +41,19 @@ class Observer:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        status = 0
-
-        async def watch(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            await send(message)
-
         try:
-            await self._app(scope, receive, watch)
+            await self._app(scope, receive, send)
         finally:
             # Read here: later the request's span is over.
             trace_id = own_trace_id()
-            afterwards(scope, lambda: self._tell(scope, status, perf_counter() - started, trace_id))
+            afterwards(scope, lambda: self._tell(scope, perf_counter() - started, trace_id))
 
-    def _tell(self, scope: Scope, status: int, seconds: float, trace_id: str | None) -> None:
+    def _tell(self, scope: Scope, seconds: float, trace_id: str | None) -> None:
         state = scope["state"]
         route = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
+        # 0 where the caller left before there was one.
+        status: int = state.get("status", 0)
         self._metrics.http_request(route, method, status, seconds)
         if "problem" in state:
             self._metrics.http_problem(route, state["problem"])
