@@ -127,9 +127,10 @@ def create_app(
     app.state.quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
     app.state.webhook_token = lambda: secrets.get("webhook_token")
     app.state.read_webhook = webhook_reader
-    for router in (messages.state_router, *(room.router for room in (messages, events, webhooks, operations, docs))):
-        # Not include_router: it would match every request twice, and the routers have their prefixes already.
-        app.router.routes.extend(router.routes)
+    routers = (messages.state_router, *(room.router for room in (messages, events, webhooks, operations, docs)))
+    # Not include_router: it would match every request twice, and the routers have their prefixes already. Before
+    # FastAPI's own /openapi.json: routes are tried in order, and nearly every request is for the first.
+    app.router.routes[:0] = [route for router in routers for route in router.routes]
     install_handlers(app)
     install_openapi(app, sandbox.rules())
     return app

@@ -33,15 +33,18 @@ def state_response(scope: Scope, body: bytes, found: Found, *, keep: bool = True
     ]
     known = if_none_match(scope)
     if known is not None and matches(known, tag):
-        return _response(304, b"", headers)
-    return _response(200, body, [*headers, _JSON, (b"content-length", b"%d" % len(body))])
+        return _Made(304, b"", headers)
+    return _Made(200, body, [*headers, _JSON, (b"content-length", b"%d" % len(body))])
 
 
-def _response(status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> Response:
-    """A response whose headers are bytes already: Starlette would encode each of them anew."""
-    response = Response(body, status)
-    response.raw_headers = headers
-    return response
+class _Made(Response):
+    """A response whose headers are bytes already: Starlette would look through them and encode each anew."""
+
+    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+        self.status_code = status
+        self.body = body
+        self.raw_headers = headers
+        self.background = None
 
 
 def etag(body: bytes) -> str:
