@@ -57,7 +57,7 @@ class UpstreamClient:
         attempt_timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = url
+        self._url = httpx.URL(url)  # parsed once, and not for each request
         self._credentials = credentials
         self._zone = zone
         self._attempt_timeout = attempt_timeout
