@@ -197,7 +197,7 @@ async def test_the_request_is_the_documented_one_and_nothing_else_travels() -> N
     assert sent.headers["accept-encoding"] == "identity"
     assert sent.entries == [{"token": TOKEN, "id_sms": 82216, "detail": 1}]
     assert set(sent.headers) == {
-        "host", "accept", "accept-encoding", "connection", "user-agent", "content-type", "content-length",
+        "host", "accept", "accept-encoding", "user-agent", "content-type", "content-length",
     }  # fmt: skip
 
 
