@@ -181,11 +181,12 @@ class Batcher:
         """One slot's work: ask for a batch until everybody in it has an answer or goes back to ask alone."""
         open_entries = {entry.id: entry for entry in batch}
 
-        def settle(id_: int, answer: Answer) -> None:
+        def settle(id_: int, answer: Answer) -> int:
             entry = open_entries.pop(id_, None)
-            if entry is not None:
-                del self._flying[entry.detail][id_]
-                self._answer(entry, self._remember(id_, answer))
+            if entry is None:
+                return 0
+            del self._flying[entry.detail][id_]
+            return self._answer(entry, self._remember(id_, answer))
 
         def time_left() -> float:
             return max((entry.deadline for entry in open_entries.values()), default=0.0) - self._clock()
@@ -227,9 +228,9 @@ class Batcher:
 
     # --- answering ---
 
-    def _answer(self, entry: Entry, answer: Answer) -> None:
-        for caller in entry.callers:
-            caller.take(entry.id, answer)
+    def _answer(self, entry: Entry, answer: Answer) -> int:
+        """Returns how many callers go on."""
+        return sum([caller.take(entry.id, answer) for caller in entry.callers])
 
     def _refuse_queued(self) -> None:
         """The way to the platform is shut: nobody waits in a queue for it."""

@@ -24,10 +24,10 @@ BATCHING_OFF_SECONDS = 600.0
 CONTROL_SECONDS = 600.0
 """How long an answered id serves as a control; messages do not vanish within minutes."""
 MAX_CONTROLS = 8
-ANSWERS_PER_TURN = 25
-"""How many answers of one reply are given in one turn of the event loop. A hundred callers who go on at once make a
-long turn in which nobody else is served, and come back all together with their next questions: then the service
-waits idly for the platform, and the platform for the service."""
+CALLERS_PER_TURN = 25
+"""How many callers are woken in one turn of the event loop. A hundred who go on at once make a long turn in which
+nobody else is served, and come back all together with their next questions: then the service waits idly for the
+platform, and the platform for the service."""
 
 log = logging.getLogger(__name__)
 
@@ -89,11 +89,13 @@ class Isolation:
         return await self._ask_again({id_: asked[id_] for id_ in missing}, time_left, settle)
 
     async def _accept(self, asked: Mapping[int, bool], answers: Mapping[int, Answer], settle: Settle) -> list[int]:
-        """Settle what a reply answers, a few in each turn. Returns the ids that a reply to several leaves out."""
-        for number, (id_, answer) in enumerate(answers.items()):
-            if number and number % ANSWERS_PER_TURN == 0:
+        """Settle what a reply answers, a few callers a turn. Returns the ids that a reply to several leaves out."""
+        woken = 0
+        for id_, answer in answers.items():
+            woken += settle(id_, answer)
+            if woken >= CALLERS_PER_TURN:
+                woken = 0
                 await asyncio.sleep(0)
-            settle(id_, answer)
         known = next((id_ for id_, answer in answers.items() if isinstance(answer, MessageRecord)), None)
         if known is not None:
             self._remember(known)

@@ -7,8 +7,8 @@ from app.lookup.failures import LookupFailure, NotAsked
 from app.lookup.guard import Guard
 from app.lookup.platform import Answer
 
-Settle = Callable[[int, Answer], None]
-"""Takes the answer of one id."""
+Settle = Callable[[int, Answer], int]
+"""Takes the answer of one id. Returns how many callers waited for nothing else."""
 TimeLeft = Callable[[], float]
 """Seconds until the last of those who wait runs out of time."""
 Accept = Callable[[Mapping[int, bool], Mapping[int, Answer], Settle], Awaitable[list[int]]]

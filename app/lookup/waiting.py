@@ -45,14 +45,16 @@ class Caller:
         self.answers = Answers()
         self.open: set[int] = set()
 
-    def take(self, id_: int, answer: Answer) -> None:
-        """One answer; the last one ends the wait."""
+    def take(self, id_: int, answer: Answer) -> bool:
+        """One answer; the last one ends the wait. Whether it was that."""
         if self.done.done():
-            return
+            return False
         self.answers[id_] = answer
         self.open.discard(id_)
-        if not self.open:
-            self.done.set_result(None)
+        if self.open:
+            return False
+        self.done.set_result(None)
+        return True
 
     def give_up(self, failure: LookupFailure) -> None:
         """Answer everything that is still open."""

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from app.lookup.failures import MessageNotFound, Overloaded
-from app.lookup.isolation import ANSWERS_PER_TURN
+from app.lookup.isolation import CALLERS_PER_TURN
 from app.lookup.states import MessageRecord
 from tests.support.lookup import (
     LATENCY,
@@ -203,4 +203,4 @@ async def test_a_large_reply_leaves_room_for_others_between_its_callers() -> Non
     while len(turns_of_answers) < len(callers):
         await asyncio.sleep(0)
         turn += 1
-    assert max(Counter(turns_of_answers).values()) == ANSWERS_PER_TURN
+    assert max(Counter(turns_of_answers).values()) == CALLERS_PER_TURN
