@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
-from app.api.render import dump, public
+from app.api.render import dump, state_body
 from app.api.schemas import EXAMPLE_ID, MAX_WATCHED, StreamIds
 from app.api.unwinding import Later
 from app.lookup.failures import Overloaded
@@ -147,6 +147,6 @@ def _event(id_: int, view: View, detail: bool) -> bytes:
     if isinstance(view.answer, MessageRecord):
         if not view.serves(detail):
             return b""
-        return b"event: state\ndata: " + dump(public(view.answer, detail)) + b"\n\n"
+        return b"event: state\ndata: " + state_body(view.answer, detail) + b"\n\n"
     failure = view.answer or view.failure
     return b"event: problem\ndata: " + dump(failure_entry(id_, failure)) + b"\n\n" if failure else b""

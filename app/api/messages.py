@@ -11,7 +11,7 @@ from app.api.caching import NO_STORE, state_response, wants_fresh
 from app.api.observing import note_lookup
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
-from app.api.render import dump, public, state_body
+from app.api.render import dump, state_body
 from app.api.routing import StateRoute
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
 from app.api.waiting import wait_for_state
@@ -104,10 +104,11 @@ async def get_message_states(
     states, problems = [], []
     for id_, answer in answers.items():
         if isinstance(answer, LookupFailure):
-            problems.append(failure_entry(id_, answer))
+            problems.append(dump(failure_entry(id_, answer)))
         else:
-            states.append(public(answer, batch.detail))
-    return Response(dump({"states": states, "problems": problems}), headers=NO_STORE, media_type="application/json")
+            states.append(state_body(answer, batch.detail))
+    body = b'{"states":[%b],"problems":[%b]}' % (b",".join(states), b",".join(problems))
+    return Response(body, headers=NO_STORE, media_type="application/json")
 
 
 async def _lookup(request: Request, ids: Sequence[int], detail: bool, *, fresh: bool = False) -> dict[int, Found]:

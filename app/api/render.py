@@ -8,22 +8,11 @@ from app.lookup.states import STATES, MessageRecord
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-def public(record: MessageRecord, detail: bool) -> dict[str, Any]:
-    """A record as the public JSON object: always seven keys, parts and price only where detail is wanted."""
-    state = record.meaning
-    return {
-        "id": record.id,
-        "state": record.state,
-        "outcome": state.outcome,
-        "final": state.final,
-        "changed_at": record.changed_at.isoformat(timespec="seconds") if record.changed_at else None,
-        "parts": record.parts if detail else None,
-        "price_per_part": record.price_per_part if detail else None,
-    }
-
-
 def state_body(record: MessageRecord, detail: bool) -> bytes:
-    """The public JSON of one record in UTF-8: the same as ``dump(public(...))``, at a fifth of its cost."""
+    """A record as the public JSON in UTF-8: always seven keys, parts and price only where detail is wanted.
+
+    Written by hand: a dictionary first and the library's encoder after it cost five times as much.
+    """
     state = record.meaning
     changed_at = f'"{record.changed_at.isoformat(timespec="seconds")}"' if record.changed_at else "null"
     parts = "null" if record.parts is None or not detail else str(record.parts)

@@ -230,7 +230,10 @@ class Batcher:
 
     def _answer(self, entry: Entry, answer: Answer) -> int:
         """Returns how many callers go on."""
-        return sum([caller.take(entry.id, answer) for caller in entry.callers])
+        woken = 0
+        for caller in entry.callers:
+            woken += caller.take(entry.id, answer)
+        return woken
 
     def _refuse_queued(self) -> None:
         """The way to the platform is shut: nobody waits in a queue for it."""

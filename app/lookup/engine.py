@@ -94,13 +94,12 @@ class Engine:
                 found[id_] = Found(known.answer, age, self._lifetimes.of(known.answer), Source.CACHE)
         if missing:
             answers = await self.batcher.ask(missing, detail)
-            for id_, answer in answers.items():
+            for id_ in missing:
+                answer = answers[id_]
                 found[id_] = Found(answer, 0.0, self._lifetime(answer), _source(id_, answers))
-        for each in found.values():
-            self.lookups[each.source] += 1
-            if isinstance(each.answer, LookupFailure):
-                self.failures[each.answer.slug] += 1
-        return {id_: found[id_] for id_ in distinct}
+        self.lookups.update([each.source for each in found.values()])
+        self.failures.update([each.answer.slug for each in found.values() if isinstance(each.answer, LookupFailure)])
+        return found if len(missing) in (0, len(found)) else {id_: found[id_] for id_ in distinct}
 
     def credentials_changed(self) -> None:
         """The secrets of the platform's account are others: they deserve a try, whatever the old ones met with."""

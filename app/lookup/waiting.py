@@ -83,7 +83,10 @@ class Entry:
     @property
     def wanted(self) -> bool:
         """Whether anybody still waits."""
-        return any(not caller.done.done() for caller in self.callers)
+        for caller in self.callers:  # noqa: SIM110 - any() makes a generator for each id
+            if not caller.done.done():
+                return True
+        return False
 
 
 class Deadlines:

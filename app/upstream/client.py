@@ -60,6 +60,7 @@ class UpstreamClient:
         self._credentials = credentials
         self._zone = zone
         self._attempt_timeout = attempt_timeout
+        self._reading = asyncio.Lock()
         self._logged_words: set[str] = set()
         self.undocumented_states = 0
         self.unreadable: Counter[str] = Counter()
@@ -100,7 +101,11 @@ class UpstreamClient:
                 raise
             log.debug("upstream request failed: %s", type(error).__name__)
             raise failure from error
-        reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
+        async with self._reading:
+            # Replies that come together are read one after the other, and between them what the last one made room for
+            # leaves: the platform works on the next request while this one's neighbours are read.
+            await asyncio.sleep(0)
+            reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
         if reply.unreadable:
             self.unreadable.update(reply.unreadable)
             log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(reply.unreadable))))

@@ -15,7 +15,7 @@ _DIGITS = re.compile(r"[0-9]{1,16}")
 _INTEGRAL = re.compile(r"([0-9]{1,9})(?:\.0+)?")
 _PLAIN_PRICE = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
 _EXPONENT_PRICE = re.compile(r"-?[0-9]{0,30}\.?[0-9]{0,30}(?:[eE][+-]?[0-9]{1,2})?")
-_TIME = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.[0-9]+)?")
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[ T][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
 _NO_TIME = frozenset({"", "0000-00-00 00:00:00", "0000-00-00T00:00:00"})
 
 
@@ -71,8 +71,7 @@ def read_time(value: object, zone: ZoneInfo) -> datetime | None:
     match = _TIME.fullmatch(text)
     if match is None:
         raise ValueError
-    year, month, day, hour, minute, second = map(int, match.groups())
-    moment = datetime(year, month, day, hour, minute, second, tzinfo=zone)
+    moment = datetime.fromisoformat(match[1]).replace(tzinfo=zone)
     # Before there were time zones, offsets had seconds, which RFC 3339 cannot write.
     offset = moment.utcoffset()
     if offset is None or offset % timedelta(minutes=1):

@@ -67,6 +67,9 @@ def decode(status: int, body: bytes, asked: Mapping[int, bool], zone: ZoneInfo, 
     return _Reader(asked, zone, redact).read(document)
 
 
+_DECODER = json.JSONDecoder(parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
+
+
 def parse(body: bytes) -> object:
     """The platform's JSON, numbers by their own characters. Raises InvalidReply."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_STRUCTURE:
@@ -77,7 +80,7 @@ def parse(body: bytes) -> object:
         # The platform is a Russian PHP site: what is not UTF-8 is most likely its old code page.
         text = body.decode("cp1251", errors="replace")
     try:
-        return json.loads(text, parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
+        return _DECODER.decode(text)
     except (ValueError, RecursionError):
         raise InvalidReply("the platform's reply is not JSON") from None
 
