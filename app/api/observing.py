@@ -68,7 +68,10 @@ class Observer:
     def _tell_all(self) -> None:
         ended, self._untold = self._untold, []
         for request in ended:
-            self._tell(request)
+            try:
+                self._tell(request)
+            except Exception:
+                log.exception("a request could not be told")
 
     def _tell(self, request: "_Ended") -> None:
         scope = request.scope

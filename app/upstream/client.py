@@ -56,7 +56,7 @@ class UpstreamClient:
         attempt_timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self._url = httpx.URL(url)  # parsed once, and not for each request
+        self._url = url
         self._credentials = credentials
         self._zone = zone
         self._attempt_timeout = attempt_timeout
@@ -103,7 +103,8 @@ class UpstreamClient:
             raise failure from error
         async with self._reading:
             # Replies that come together are read one after the other, and between them what the last one made room for
-            # leaves: the platform works on the next request while this one's neighbours are read.
+            # leaves: the platform works on the next request while this one's neighbours are read. The wait for the
+            # turn is part of the attempt.
             await asyncio.sleep(0)
             reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
         if reply.unreadable:

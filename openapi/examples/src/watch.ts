@@ -31,9 +31,12 @@ export async function watch(open: Open, ids: number[], listener: Listener, signa
     progress("connecting");
     const guard = silenceGuard(signal);
     const opened = await open([...left], guard.signal);
-    if (signal.aborted) return;
+    if (signal.aborted) return guard.stop();
     trouble = "trouble" in opened ? opened.trouble : null;
-    if (trouble && !trouble.passes) return progress("refused");
+    if (trouble && !trouble.passes) {
+      guard.stop();
+      return progress("refused");
+    }
     if ("body" in opened) {
       progress("live");
       try {

@@ -83,3 +83,23 @@ async def test_requests_that_end_together_each_have_their_own_line(caplog: pytes
     await asyncio.gather(*asked)
     assert sorted(service.told) == sorted(ids)
     assert service.counted == 100
+
+
+async def test_one_that_cannot_be_told_takes_nothing_from_the_others(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = Service(caplog)
+    count = service.metrics.http_request
+    broken = iter([True])
+
+    def count_but_once(route: str, method: str, status: int, seconds: float) -> None:
+        if next(broken, False):
+            raise ValueError
+        count(route, method, status, seconds)
+
+    monkeypatch.setattr(service.metrics, "http_request", count_but_once)
+    asked = [asyncio.create_task(service.ask("/slow", f"request-{number}")) for number in range(5)]
+    await asyncio.sleep(0)
+    service.let_go.set()
+    await asyncio.gather(*asked)
+    assert service.counted == 4

@@ -179,6 +179,14 @@ async def test_requests_that_are_cancelled_at_any_moment_cost_no_later_one(platf
         await client.aclose()
 
 
+@pytest.mark.parametrize("url", ["http://10.0.0.300/json/state.php", "http://[v1.x]/json/state.php"])
+async def test_a_url_that_nobody_can_use_fails_requests_and_not_the_start(url: str) -> None:
+    client = UpstreamClient(url, lambda: Credentials({"token": TOKEN}), MOSCOW, connect_timeout=5, attempt_timeout=20)
+    with pytest.raises(Unreachable):
+        await client.ask({82216: False})
+    await client.aclose()
+
+
 def test_a_circle_of_causes_ends() -> None:
     error, wrapper = httpx.ConnectError("x"), RuntimeError("y")
     error.__cause__, wrapper.__cause__ = wrapper, error
