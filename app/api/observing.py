@@ -19,7 +19,8 @@ UNMATCHED = "unmatched"
 
 _DEARNESS = [Source.CACHE, Source.REFUSED, Source.JOINED, Source.UPSTREAM]
 
-log = logging.getLogger(ACCESS)
+access = logging.getLogger(ACCESS)
+log = logging.getLogger(__name__)
 
 
 def note_lookup(scope: Scope, found: Mapping[int, Found]) -> None:
@@ -71,7 +72,7 @@ class Observer:
             try:
                 self._tell(request)
             except Exception:
-                log.exception("a request could not be told")
+                log.exception("a request's metric and line ended in a defect of this service")
 
     def _tell(self, request: "_Ended") -> None:
         scope = request.scope
@@ -83,7 +84,7 @@ class Observer:
         self._metrics.http_request(route, method, status, request.seconds)
         if "problem" in state:
             self._metrics.http_problem(route, state["problem"])
-        if not log.isEnabledFor(logging.INFO):
+        if not access.isEnabledFor(logging.INFO):
             return
         client = scope.get("client")
         fields = {
@@ -100,11 +101,11 @@ class Observer:
         for name in ("source", "entries", "problem"):
             if name in state:
                 fields[name] = state[name]
-        # Made by hand: log.info would walk the stack to find out who calls, for each request.
+        # Made by hand: access.info would walk the stack to find out who calls, for each request.
         record = logging.LogRecord(ACCESS, logging.INFO, "", 0, "request", None, None)
         record.created = request.at
         record.fields = fields
-        log.handle(record)
+        access.handle(record)
 
 
 class _Ended(NamedTuple):
