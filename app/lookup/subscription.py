@@ -5,7 +5,7 @@ import math
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from app.lookup.cache.protocol import Cacheable
+from app.lookup.cache.protocol import Cacheable, serves
 from app.lookup.failures import LookupFailure, MessageNotFound
 from app.lookup.states import MessageRecord
 
@@ -19,9 +19,7 @@ class View(NamedTuple):
 
     def serves(self, detail: bool) -> bool:
         """Whether there is an answer that has what is wanted."""
-        return isinstance(self.answer, MessageNotFound) or (
-            isinstance(self.answer, MessageRecord) and (self.answer.detailed or not detail)
-        )
+        return self.answer is not None and serves(self.answer, detail)
 
     @property
     def settled(self) -> bool:

@@ -204,3 +204,18 @@ async def test_a_large_reply_leaves_room_for_others_between_its_callers() -> Non
         await asyncio.sleep(0)
         turn += 1
     assert max(Counter(turns_of_answers).values()) == CALLERS_PER_TURN
+
+
+@on_virtual_time
+async def test_one_callers_batch_is_answered_in_as_few_turns_as_one_id() -> None:
+    engine = await warmed(PlatformInMemory(latency=0.0))
+
+    async def turns(ids: range) -> int:
+        asked = asyncio.create_task(engine.lookup(ids, detail=False))
+        count = 0
+        while not asked.done():
+            await asyncio.sleep(0)
+            count += 1
+        return count
+
+    assert await turns(range(100)) == await turns(range(100, 101))

@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import json
 import logging
 import socket
 import ssl
@@ -185,6 +186,31 @@ async def test_a_url_that_nobody_can_use_fails_requests_and_not_the_start(url: s
     with pytest.raises(Unreachable):
         await client.ask({82216: False})
     await client.aclose()
+
+
+async def test_between_two_replies_that_came_together_the_next_request_leaves() -> None:
+    order: list[str] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        (entry,) = json.loads(request.content)
+        order.append(f"sent {entry['id_sms']}")
+        return httpx.Response(200, stream=httpx.ByteStream(b"[]"))
+
+    client = UpstreamClient(
+        "http://platform.test/", lambda: Credentials({"token": TOKEN}), MOSCOW,
+        connect_timeout=5, attempt_timeout=20, transport=httpx.MockTransport(answer),
+    )  # fmt: skip
+
+    async def ask(id_: int, then: int | None = None) -> None:
+        await client.ask({id_: False})
+        order.append(f"read {id_}")
+        if then is not None:
+            following.append(asyncio.create_task(ask(then)))
+
+    following: list[asyncio.Task[None]] = []
+    await asyncio.gather(ask(1, then=3), ask(2))
+    await asyncio.gather(*following)
+    assert order == ["sent 1", "sent 2", "read 1", "sent 3", "read 2", "read 3"]
 
 
 def test_a_circle_of_causes_ends() -> None:
