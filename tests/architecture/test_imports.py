@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 MODULES = sorted((ROOT / "app").rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
-# Room: what its modules must not import. Wiring happens in main and __main__ alone.
+# Room: what its modules must not import. Wiring happens in main and start alone.
 FORBIDDEN: dict[str, set[str]] = {
     "api": {"app.upstream", "app.main", "app.settings", "httpx"},
     "lookup": {"app.api", "app.upstream", "app.main", "app.settings", "fastapi", "starlette", "uvicorn", "httpx"},
@@ -67,7 +67,7 @@ def test_httpx_is_known_to_upstream_and_main_alone_and_the_framework_to_api_and_
         if any(belongs(name, "httpx") for name in imports_of(path)):
             assert room in {"upstream", "main"}, path
         if any(belongs(name, framework) for name in imports_of(path) for framework in FRAMEWORKS):
-            assert room in {"api", "main", "__main__", "server"}, path
+            assert room in {"api", "main", "server"}, path
 
 
 def test_redis_is_known_to_two_modules_and_the_store_to_main_alone() -> None:

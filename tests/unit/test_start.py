@@ -1,6 +1,8 @@
 """The start: from settings to a server, in process."""
 
 import contextlib
+import gc
+import importlib
 import importlib.util
 import json
 import logging
@@ -13,10 +15,10 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 
-from app.__main__ import bind, main, open_metrics
 from app.main import credentials_of
 from app.settings import Settings
 from app.settings_loading import SettingsError, secrets_of
+from app.start import bind, main, open_metrics
 from app.upstream.sandbox import TOKEN
 from tests.support.running import free_port
 from tests.support.service import settings_for
@@ -209,3 +211,9 @@ def test_the_accounts_credentials_are_those_of_the_settings() -> None:
         "login": "l",
         "password": "p",
     }
+
+
+def test_the_garbage_collector_rests_only_while_the_modules_load() -> None:
+    module = importlib.import_module("app.__main__")
+    assert module.main is main
+    assert gc.isenabled()
