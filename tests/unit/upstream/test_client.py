@@ -419,13 +419,14 @@ async def test_a_name_that_does_not_resolve_is_unreachable(monkeypatch: pytest.M
     ids=["speaks plain HTTP", "closes", "is silent"],
 )
 async def test_a_tls_handshake_fails_by_its_cause(greeting: bytes | None, kind: type[LookupFailure]) -> None:
-    ended = asyncio.Event()
+    ended, closed = asyncio.Event(), asyncio.Event()
 
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if greeting is None:
             await ended.wait()
         writer.write(greeting or b"")
         writer.close()
+        closed.set()
 
     server = await asyncio.start_server(greet, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
@@ -434,6 +435,7 @@ async def test_a_tls_handshake_fails_by_its_cause(greeting: bytes | None, kind: 
         await client.ask({5: False})
     assert type(caught.value) is kind
     ended.set()
+    await closed.wait()
     await client.aclose()
     server.close()
 
