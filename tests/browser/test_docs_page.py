@@ -7,9 +7,10 @@ import pytest
 
 from tests.support.browser import browsing, needs_chromium
 from tests.support.running import running
+from tests.support.scale import only_in_ci
 from tests.support.swagger import authorize, operation, visit
 
-pytestmark = [pytest.mark.anyio, needs_chromium]
+pytestmark = [pytest.mark.anyio, needs_chromium, only_in_ci]
 
 SANDBOX = {"UPSTREAM_URL": "sandbox:"}
 KEY = "a-key-for-the-browser"

@@ -12,8 +12,9 @@ from playwright.async_api import Page, Request, expect
 from tests.support.browser import PATIENCE_MS, browsing, needs_chromium
 from tests.support.example import build, needs_npm, served
 from tests.support.running import Running, running
+from tests.support.scale import only_in_ci
 
-pytestmark = [pytest.mark.anyio, needs_chromium, needs_npm]
+pytestmark = [pytest.mark.anyio, needs_chromium, needs_npm, only_in_ci]
 
 KEY = "a-key-for-the-browser"
 TOKEN = "a-token-for-the-browser"

@@ -11,6 +11,7 @@ from pydantic import BaseModel, TypeAdapter
 from app.api.schemas import BatchReply, BatchRequest, Health, MessageState, Problem
 from tests.support.documents import read_yaml
 from tests.support.example import FOLDER, needs_npm, npm_program
+from tests.support.scale import only_in_ci
 from tools import openapi
 
 DOCUMENT = read_yaml(openapi.PATH)
@@ -27,6 +28,7 @@ def test_the_linter_finds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @needs_npm
+@only_in_ci
 def test_the_linter_would_find_something(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("REDOCLY_TELEMETRY", "off")
     monkeypatch.setenv("REDOCLY_SUPPRESS_UPDATE_NOTICE", "true")
@@ -46,6 +48,7 @@ def test_the_committed_types_are_those_of_the_document(tmp_path: Path) -> None:
 
 
 @needs_npm
+@only_in_ci
 def test_the_example_page_compiles_under_the_strict_rules(tmp_path: Path) -> None:
     done = npm_program("tsc", "-p", "examples", "--outDir", str(tmp_path))
     assert (done.returncode, done.stdout) == (0, "")

@@ -17,6 +17,7 @@ import pytest
 
 from tests.support.platform import TOKEN, FakePlatform
 from tests.support.running import ROOT, Running, free_port, running
+from tests.support.scale import only_in_ci
 
 pytestmark = pytest.mark.anyio
 
@@ -55,6 +56,7 @@ async def test_the_metrics_are_at_their_own_port_and_not_at_the_public_one(tmp_p
     assert public.status_code == 404
 
 
+@only_in_ci
 def test_a_metrics_port_in_use_ends_the_start_with_a_readable_line(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

@@ -12,4 +12,4 @@ def scaled(in_ci: int, elsewhere: int) -> int:
     return in_ci if CI else elsewhere
 
 
-only_in_ci = pytest.mark.skipif(not CI, reason="one more process for what others show as well: CI=true starts it")
+only_in_ci = pytest.mark.skipif(not CI, reason="takes seconds, and others show most of it: runs where CI is set")
