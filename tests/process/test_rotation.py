@@ -46,7 +46,7 @@ async def call(service: Running, ids: "itertools.count[int]", statuses: list[int
         while not until.is_set():
             statuses.append((await client.get(f"{service.url}/messages/{next(ids)}/state")).status_code)
             # Four callers without a rest would keep two processors busy for as long as the swap takes.
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(0.1)
 
 
 def tokens(requests: list[Received]) -> set[str]:
