@@ -14,7 +14,7 @@ def state_body(record: MessageRecord, detail: bool) -> bytes:
     Written by hand: a dictionary first and the library's encoder after it cost five times as much.
     """
     state = record.meaning
-    changed_at = f'"{record.changed_at.isoformat(timespec="seconds")}"' if record.changed_at else "null"
+    changed_at = f'"{record.changed_at.isoformat("T", "seconds")}"' if record.changed_at else "null"
     parts = "null" if record.parts is None or not detail else str(record.parts)
     price = "null" if record.price_per_part is None or not detail else f'"{record.price_per_part}"'
     return (
