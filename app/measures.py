@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.engine import Engine, Source
+from app.lookup.engine import Engine
 from app.lookup.failures import LookupFailure
+from app.lookup.waiting import Source
 from app.lookup.watching import Watching
 from app.telemetry.metrics import PREFIX
 from app.upstream.client import UpstreamClient

@@ -6,7 +6,8 @@ import re
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.lookup.engine import Found, Source
+from app.lookup.engine import Found
+from app.lookup.waiting import Source
 
 NO_STORE = {"Cache-Control": "no-store"}
 

@@ -1,6 +1,5 @@
 """The two lookups: one message, and many."""
 
-from collections.abc import Sequence
 from typing import Annotated
 
 from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Request
@@ -17,6 +16,7 @@ from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, 
 from app.api.waiting import wait_for_state
 from app.lookup.engine import Engine, Found
 from app.lookup.failures import LookupFailure
+from app.lookup.platform import Answer
 from app.lookup.states import MessageRecord
 
 router = APIRouter(prefix="/messages", tags=["Messages"])
@@ -53,7 +53,10 @@ async def get_message_state(
         return refusal
     if wait:
         return wait_for_state(request, id_, detail, wait)
-    found = (await _lookup(request, [id_], detail, fresh=wants_fresh(request.scope)))[id_]
+    engine: Engine = request.app.state.engine
+    answers = await engine.lookup([id_], detail, fresh=wants_fresh(request.scope))
+    note_lookup(request.scope, answers)
+    found = answers[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)
     return state_response(request.scope, state_body(found.answer, detail), found)
@@ -96,23 +99,25 @@ async def get_message_states(
     refusal = over_quota(request, len(set(batch.ids)))
     if refusal is not None:
         return refusal
-    found = await _lookup(request, batch.ids, batch.detail)
-    answers = {id_: each.answer for id_, each in found.items()}
-    if not any(isinstance(answer, MessageRecord) or answer.definite for answer in answers.values()):
-        first, failure = next((id_, each) for id_, each in answers.items() if isinstance(each, LookupFailure))
-        return failure_problem(request.scope, first, failure)
-    states, problems = [], []
-    for id_, answer in answers.items():
-        if isinstance(answer, LookupFailure):
-            problems.append(dump(failure_entry(id_, answer)))
+    states: dict[int, bytes] = {}
+    problems: dict[int, bytes] = {}
+
+    def write(id_: int, each: Found) -> None:
+        # As soon as it is there: at the end nobody would work beside it.
+        if isinstance(each.answer, LookupFailure):
+            problems[id_] = dump(failure_entry(id_, each.answer))
         else:
-            states.append(state_body(answer, batch.detail))
-    body = b'{"states":[%b],"problems":[%b]}' % (b",".join(states), b",".join(problems))
-    return Response(body, headers=NO_STORE, media_type="application/json")
+            states[id_] = state_body(each.answer, batch.detail)
 
-
-async def _lookup(request: Request, ids: Sequence[int], detail: bool, *, fresh: bool = False) -> dict[int, Found]:
     engine: Engine = request.app.state.engine
-    found = await engine.lookup(ids, detail, fresh=fresh)
+    found = await engine.lookup(batch.ids, batch.detail, on_found=write)
     note_lookup(request.scope, found)
-    return found
+    first, failure = next((id_, each.answer) for id_, each in found.items())
+    if isinstance(failure, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):
+        return failure_problem(request.scope, first, failure)
+    lists = [b",".join([written[id_] for id_ in found if id_ in written]) for written in (states, problems)]
+    return Response(b'{"states":[%b],"problems":[%b]}' % tuple(lists), headers=NO_STORE, media_type="application/json")
+
+
+def _is_definite(answer: Answer) -> bool:
+    return isinstance(answer, MessageRecord) or answer.definite

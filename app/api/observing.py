@@ -9,7 +9,8 @@ from typing import NamedTuple
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.unwinding import afterwards
-from app.lookup.engine import Found, Source
+from app.lookup.engine import Found
+from app.lookup.waiting import Source
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import own_trace_id, trace_id_of
@@ -17,7 +18,7 @@ from app.telemetry.tracing import own_trace_id, trace_id_of
 UNMATCHED = "unmatched"
 """The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
 
-_DEARNESS = [Source.CACHE, Source.REFUSED, Source.JOINED, Source.UPSTREAM]
+_DEAREST_FIRST = [Source.UPSTREAM, Source.JOINED, Source.REFUSED, Source.CACHE]
 
 access = logging.getLogger(ACCESS)
 log = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ log = logging.getLogger(__name__)
 def note_lookup(scope: Scope, found: Mapping[int, Found]) -> None:
     """For the access log: the dearest source of any answer, and what it cost the platform."""
     sources = [each.source for each in found.values()]
-    dearest = sources[0] if len(sources) == 1 else max(sources, key=_DEARNESS.index)
+    dearest = next(source for source in _DEAREST_FIRST if source in sources)
     scope["state"]["source"] = dearest.value
     scope["state"]["entries"] = sources.count(Source.UPSTREAM)
 

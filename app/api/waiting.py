@@ -11,10 +11,11 @@ from app.api.observing import note_lookup
 from app.api.problems import failure_problem
 from app.api.render import state_body
 from app.api.unwinding import Later
-from app.lookup.engine import Found, Source
+from app.lookup.engine import Found
 from app.lookup.failures import AccountLocked, CredentialsRejected, DeadlinePassed, MessageNotFound, Overloaded
 from app.lookup.states import MessageRecord, Outcome
 from app.lookup.subscription import Subscription, View
+from app.lookup.waiting import Source
 from app.lookup.watching import Watching
 
 ROUTE = "/messages/{id}/state?wait"

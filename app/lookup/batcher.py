@@ -2,7 +2,8 @@
 
 Whoever asks for an id that is queued or in flight joins its entry; entries leave together. While a slot is free
 they leave on the next turn of the event loop, which collects what that turn brought; while none is, they gather
-and the next free slot takes as many as a request holds, oldest first.
+and the next free slot takes as many as a request holds, oldest first. Where a full request waits, a slot is free as
+soon as the platform has replied, and not only when the reply is read.
 
 Semantics: every caller gets exactly one answer for each id, at the latest at its deadline. A caller that leaves or
 runs out of time takes nothing from the others; an entry that nobody waits for any more is dropped before it is
@@ -17,11 +18,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
 from app.lookup.failures import LookupFailure, Overloaded
+from app.lookup.flight import Flight, Slots
 from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
-from app.lookup.waiting import Answers, Caller, Deadlines, Entry
+from app.lookup.waiting import Caller, Deadlines, Entry, Source, Take
 from app.telemetry.logs import request_id_of_log
 from app.telemetry.tracing import current_span, serving
 
@@ -51,13 +53,13 @@ class Batcher:
         self._guard = guard
         self._isolation = isolation
         self._clock = clock
-        self._slots = slots
+        self._slots = Slots(lambda: guard.width(slots), self._full_batch_waits, self._dispatch)
         self._max_queued = max_queued
         self._remember = remember
         self._queue: OrderedDict[int, Entry] = OrderedDict()
         # Keyed by detail: an id may be on its way twice, since the second caller wanted more than the first.
         self._flying: dict[bool, dict[int, Entry]] = {False: {}, True: {}}
-        self._flights: set[asyncio.Task[None]] = set()
+        self._flights: dict[asyncio.Task[None], Flight] = {}
         self._deadlines = Deadlines(clock, deadline)
         self._woken = False
         self._stopped: Overloaded | None = None
@@ -71,33 +73,34 @@ class Batcher:
     @property
     def in_flight(self) -> int:
         """Slots in use."""
-        return len(self._flights)
+        return self._slots.in_use
 
-    async def ask(self, ids: Iterable[int], detail: bool) -> Answers:
-        """Answers for distinct ids. Never raises LookupFailure: failures are answers."""
-        done = asyncio.get_running_loop().create_future()
-        caller = Caller(self._deadlines.next(), done, current_span(), request_id_of_log.get())
+    async def ask(self, ids: Iterable[int], detail: bool, take: Take) -> None:
+        """Find answers for distinct ids. Never raises LookupFailure: failures are answers."""
         refusal = self._stopped or self._guard.refusal()
         if refusal is not None:
             for id_ in ids:
-                caller.answers.refuse(id_, refusal)
-            return caller.answers
+                take(id_, refusal, Source.REFUSED)
+            return
+        done = asyncio.get_running_loop().create_future()
+        caller = Caller(take, self._deadlines.next(), done, current_span(), request_id_of_log.get())
+        refused = False
         for id_ in ids:
             entry = self._entry(id_, detail)
             if entry is None:
-                caller.answers.refuse(id_, Overloaded("too many ids are queued", retry_after=1))
+                refused = True
+                take(id_, Overloaded("too many ids are queued", retry_after=1), Source.REFUSED)
             else:
                 if entry.callers:
-                    caller.answers.joined.add(id_)
+                    caller.joined.add(id_)
                 entry.join(caller)
-        if caller.answers.refused:
+        if refused:
             log.log(Overloaded.log_level, "the queue is full: ids are refused (MAX_QUEUED_IDS)")
         if caller.open:
             self._deadlines.watch(caller)
             self._wake()
             # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
             await caller.done
-        return caller.answers
 
     async def drain(self) -> None:
         """Wait until nothing is queued or in flight."""
@@ -111,11 +114,13 @@ class Batcher:
         self._stopped = Overloaded("the service is stopping", retry_after=1)
         self._deadlines.answer_all(self._stopped)
         self._queue.clear()
-        flights = list(self._flights)
-        for flight in flights:
-            flight.cancel()
+        flights = dict(self._flights)
+        for task in flights:
+            task.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
         # A flight that was cancelled before its first step could not clean up after itself.
+        for flight in flights.values():
+            flight.land()
         self._flights.clear()
         for flying in self._flying.values():
             flying.clear()
@@ -143,17 +148,26 @@ class Batcher:
 
     def _dispatch(self) -> None:
         self._woken = False
-        while self._queue and len(self._flights) < self._guard.width(self._slots):
-            if self._guard.refusal() is not None:
-                self._refuse_queued()
-                return
-            batch = self._next_batch()
-            if batch:
-                for entry in batch:
-                    self._flying[entry.detail][entry.id] = entry
-                # In a context of its own, or its log lines would name the one request that happened to start it.
-                flight = asyncio.get_running_loop().create_task(self._fly(batch), context=contextvars.Context())
-                self._flights.add(flight)
+        if not self._queue or not self._slots.free:
+            return
+        if self._guard.refusal() is not None:
+            self._refuse_queued()
+            return
+        batch = self._next_batch()
+        if batch:
+            for entry in batch:
+                self._flying[entry.detail][entry.id] = entry
+            flight = Flight(batch, self._slots, self._clock)
+            # In a context of its own, or its log lines would name the one request that happened to start it.
+            task = asyncio.get_running_loop().create_task(self._fly(flight), context=contextvars.Context())
+            self._flights[task] = flight
+            if self._queue:
+                # The next one a turn later: this one's bytes leave while it is made.
+                self._wake()
+
+    def _full_batch_waits(self) -> bool:
+        # As many replies may be unread as there are slots: a platform that is faster than we are must wait.
+        return len(self._queue) >= self._isolation.batch_limit and len(self._flights) < 2 * self._slots.width
 
     def _next_batch(self) -> list[Entry]:
         """The oldest entries that may travel together; drops those that nobody waits for."""
@@ -177,39 +191,37 @@ class Batcher:
             del self._queue[entry.id]
         return batch
 
-    async def _fly(self, batch: list[Entry]) -> None:
-        """One slot's work: ask for a batch until everybody in it has an answer or goes back to ask alone."""
-        open_entries = {entry.id: entry for entry in batch}
+    async def _fly(self, flight: Flight) -> None:
+        """Ask for a batch until everybody in it has an answer or goes back to ask alone."""
+        batch = list(flight.open.values())
 
         def settle(id_: int, answer: Answer) -> int:
-            entry = open_entries.pop(id_, None)
+            entry = flight.open.pop(id_, None)
             if entry is None:
                 return 0
             del self._flying[entry.detail][id_]
-            return self._answer(entry, self._remember(id_, answer))
-
-        def time_left() -> float:
-            return max((entry.deadline for entry in open_entries.values()), default=0.0) - self._clock()
+            return entry.answer(self._remember(id_, answer))
 
         again: list[int] = []
         serving.set([caller.span for entry in batch for caller in entry.callers if caller.span is not None])
         try:
-            again = await self._isolation.ask({entry.id: entry.detail for entry in batch}, time_left, settle)
+            again = await self._isolation.ask(flight.asked, flight, settle)
         except Exception:
             concerned = sorted({caller.request_id or "" for entry in batch for caller in entry.callers})
             log.exception("a flight ended in a defect of this service", extra={"fields": {"request_ids": concerned}})
         finally:
-            self._land(open_entries, again)
+            self._land(flight, again)
 
-    def _land(self, open_entries: dict[int, Entry], again: list[int]) -> None:
+    def _land(self, flight: Flight, again: list[int]) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - only called at the end of a flight
-        self._flights.discard(task)
+        del self._flights[task]
         for id_ in reversed(again):
-            self._requeue(open_entries.pop(id_))
-        for entry in open_entries.values():
+            self._requeue(flight.open.pop(id_))
+        for entry in flight.open.values():
             del self._flying[entry.detail][entry.id]
-            self._answer(entry, LookupFailure("the flight ended without an answer"))
+            entry.answer(LookupFailure("the flight ended without an answer"))
+        flight.land()
         self._dispatch()
 
     def _requeue(self, entry: Entry) -> None:
@@ -226,15 +238,6 @@ class Batcher:
         self._queue[entry.id] = entry
         self._queue.move_to_end(entry.id, last=False)
 
-    # --- answering ---
-
-    def _answer(self, entry: Entry, answer: Answer) -> int:
-        """Returns how many callers go on."""
-        woken = 0
-        for caller in entry.callers:
-            woken += caller.take(entry.id, answer)
-        return woken
-
     def _refuse_queued(self) -> None:
         """The way to the platform is shut: nobody waits in a queue for it."""
         refusal = self._guard.refusal()
@@ -242,4 +245,4 @@ class Batcher:
             entries = list(self._queue.values())
             self._queue.clear()
             for entry in entries:
-                self._answer(entry, refusal)
+                entry.answer(refusal)

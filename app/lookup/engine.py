@@ -3,28 +3,17 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from enum import StrEnum
 from typing import NamedTuple
 
 from app.lookup.batcher import Batcher
-from app.lookup.cache.protocol import Cache, Cached, Lifetimes, serves
+from app.lookup.cache.protocol import Cache, Cacheable, Cached, Lifetimes, serves
 from app.lookup.failures import LookupFailure, MessageNotFound
 from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer, Platform
 from app.lookup.resilience import Clock
 from app.lookup.states import MessageRecord, supersedes
-from app.lookup.waiting import Answers
-
-
-class Source(StrEnum):
-    """Where an answer came from."""
-
-    CACHE = "cache"
-    JOINED = "joined"
-    UPSTREAM = "upstream"
-    REFUSED = "refused"
-    """From nowhere: the platform was not asked."""
+from app.lookup.waiting import Source
 
 
 class Found(NamedTuple):
@@ -75,31 +64,42 @@ class Engine:
             remember=self._remember,
         )
 
-    async def lookup(self, ids: Iterable[int], detail: bool, *, fresh: bool = False) -> dict[int, Found]:
+    async def lookup(
+        self,
+        ids: Iterable[int],
+        detail: bool,
+        *,
+        fresh: bool = False,
+        on_found: Callable[[int, Found], None] = lambda _id, _found: None,
+    ) -> dict[int, Found]:
         """An answer for each distinct id, in the order asked. Never raises LookupFailure: failures are answers.
 
-        ``fresh`` asks the platform anew, except for final states that are known with the detail asked for.
+        ``fresh`` asks the platform anew, except for final states that are known with the detail asked for. ``on_found``
+        is called with each answer as soon as it is there, while the platform may still work on the others.
         """
         distinct = list(dict.fromkeys(ids))
         cached = await self._cache.get_many(distinct, detail)
         now = self._clock()
         found: dict[int, Found] = {}
         missing: list[int] = []
+
+        def take(id_: int, answer: Answer, source: Source, age: float = 0.0) -> None:
+            self.lookups[source] += 1
+            if isinstance(answer, LookupFailure):
+                self.failures[answer.slug] += 1
+            lifetime = self._lifetimes.of(answer) if isinstance(answer, Cacheable) else 0.0
+            each = found[id_] = Found(answer, age, lifetime, source)
+            on_found(id_, each)
+
         for id_ in distinct:
             known = cached.get(id_)
             if known is None or not _serves(known, detail, fresh):
                 missing.append(id_)
             else:
-                age = now - known.replied_at
-                found[id_] = Found(known.answer, age, self._lifetimes.of(known.answer), Source.CACHE)
+                take(id_, known.answer, Source.CACHE, now - known.replied_at)
         if missing:
-            answers = await self.batcher.ask(missing, detail)
-            for id_ in missing:
-                answer = answers[id_]
-                found[id_] = Found(answer, 0.0, self._lifetime(answer), _source(id_, answers))
-        self.lookups.update([each.source for each in found.values()])
-        self.failures.update([each.answer.slug for each in found.values() if isinstance(each.answer, LookupFailure)])
-        return found if len(missing) in (0, len(found)) else {id_: found[id_] for id_ in distinct}
+            await self.batcher.ask(missing, detail, take)
+        return found if not missing or len(distinct) == 1 else {id_: found[id_] for id_ in distinct}
 
     def credentials_changed(self) -> None:
         """The secrets of the platform's account are others: they deserve a try, whatever the old ones met with."""
@@ -126,19 +126,10 @@ class Engine:
 
     def _remember(self, id_: int, answer: Answer) -> Answer:
         """Every answer of the platform passes here, before anybody gets it."""
-        if isinstance(answer, MessageRecord | MessageNotFound):
+        if isinstance(answer, Cacheable):
             answer = self._cache.put(id_, answer)
         self.on_news(id_, answer)
         return answer
-
-    def _lifetime(self, answer: Answer) -> float:
-        return self._lifetimes.of(answer) if isinstance(answer, MessageRecord | MessageNotFound) else 0.0
-
-
-def _source(id_: int, answers: Answers) -> Source:
-    if id_ in answers.joined:
-        return Source.JOINED
-    return Source.REFUSED if id_ in answers.refused else Source.UPSTREAM
 
 
 def _serves(known: Cached, detail: bool, fresh: bool) -> bool:

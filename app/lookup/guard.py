@@ -18,6 +18,7 @@ from app.lookup.failures import (
     Throttled,
     TimedOut,
 )
+from app.lookup.flight import Flight
 from app.lookup.platform import Answer, Platform
 from app.lookup.resilience import Circuit, Clock, Latch, Pause, RetryBudget
 
@@ -74,9 +75,7 @@ class Guard:
         self._proven = False
         self.latch.release()
 
-    async def ask(
-        self, asked: Mapping[int, bool], time_left: Callable[[], float], *, retry: bool = True
-    ) -> dict[int, Answer]:
+    async def ask(self, asked: Mapping[int, bool], flight: Flight, *, retry: bool = True) -> dict[int, Answer]:
         """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure.
 
         ``retry=False``: an extra question about a reply, which neither earns nor spends the retry budget.
@@ -86,7 +85,7 @@ class Guard:
         probe = self.circuit.state != "closed" or self.latch.reason is not None
         generation = self._generation
         try:
-            return await self._attempt(asked, time_left())
+            return await self._attempt(asked, flight)
         except (CredentialsRejected, AccountLocked):
             if self._generation == generation:
                 raise
@@ -94,17 +93,19 @@ class Guard:
             if not (retry and failure.retried) or probe or self.refusal() is not None:
                 raise
             pause = self._jitter(*RETRY_PAUSE)
-            if time_left() <= pause or not self.budget.take():
+            if flight.time_left() <= pause or not self.budget.take():
                 raise
             await asyncio.sleep(pause)
             if self.refusal() is not None:
                 raise
-        return await self._attempt(asked, time_left())
+        return await self._attempt(asked, flight)
 
-    async def _attempt(self, asked: Mapping[int, bool], time_left: float) -> dict[int, Answer]:
+    async def _attempt(self, asked: Mapping[int, bool], flight: Flight) -> dict[int, Answer]:
+        await flight.take_off()
         refusal = self.refusal()
         if refusal is not None:
             raise refusal
+        time_left = flight.time_left()
         if time_left <= 0:
             raise DeadlinePassed("the deadline is over")
         generation = self._generation
@@ -114,7 +115,7 @@ class Guard:
         verdict: bool | None = None
         answered = False
         try:
-            answers = await self._send(asked, time_left)
+            answers = await self._send(asked, time_left, flight.replied)
             answered, verdict = True, False
         except LookupFailure as error:
             failure, verdict = error, _verdict(error, circuit_probe)
@@ -134,10 +135,12 @@ class Guard:
                 self._note(failure, len(asked))
         return answers
 
-    async def _send(self, asked: Mapping[int, bool], time_left: float) -> dict[int, Answer]:
+    async def _send(
+        self, asked: Mapping[int, bool], time_left: float, replied: Callable[[], bool]
+    ) -> dict[int, Answer]:
         try:
             async with asyncio.timeout(min(time_left, self._attempt_timeout)):
-                answers = await self._platform.ask(asked)
+                answers = await self._platform.ask(asked, replied)
         except TimeoutError:
             # An attempt that was cut short by its callers' deadline says little about the platform.
             if time_left < self._attempt_timeout / 2:

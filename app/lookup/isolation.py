@@ -10,10 +10,11 @@ import math
 from collections.abc import Iterable, Mapping
 
 from app.lookup.failures import LookupFailure, MessageNotFound
+from app.lookup.flight import Flight
 from app.lookup.guard import Guard
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
-from app.lookup.splitting import Search, Settle, TimeLeft, settle_all
+from app.lookup.splitting import Search, Settle, settle_all
 from app.lookup.states import MessageRecord
 
 CULPRIT_SECONDS = 60.0
@@ -67,17 +68,17 @@ class Isolation:
         """Another account asks from now on, perhaps, whose messages are others."""
         self._known.clear()
 
-    async def ask(self, asked: Mapping[int, bool], time_left: TimeLeft, settle: Settle) -> list[int]:
+    async def ask(self, asked: Mapping[int, bool], flight: Flight, settle: Settle) -> list[int]:
         """Ask for a batch: ids with whether detail is wanted.
 
         ``settle`` is called once for each id as soon as its answer is known, except for those that are returned:
         they must be asked again, each alone. Never raises LookupFailure.
         """
         try:
-            answers = await self._guard.ask(asked, time_left)
+            answers = await self._guard.ask(asked, flight)
         except LookupFailure as failure:
             if failure.splits and len(asked) > 1:
-                missing = await self._split(asked, failure, time_left, settle)
+                missing = await self._split(asked, failure, flight, settle)
             else:
                 if failure.splits:
                     self._refused_alone(next(iter(asked)))
@@ -86,7 +87,7 @@ class Isolation:
             missing = await self._accept(asked, answers, settle)
         if not missing:
             return []
-        return await self._ask_again({id_: asked[id_] for id_ in missing}, time_left, settle)
+        return await self._ask_again({id_: asked[id_] for id_ in missing}, flight, settle)
 
     async def _accept(self, asked: Mapping[int, bool], answers: Mapping[int, Answer], settle: Settle) -> list[int]:
         """Settle what a reply answers, a few callers a turn. Returns the ids that a reply to several leaves out."""
@@ -107,10 +108,10 @@ class Isolation:
     # --- blast radius one ---
 
     async def _split(
-        self, asked: Mapping[int, bool], refusal: LookupFailure, time_left: TimeLeft, settle: Settle
+        self, asked: Mapping[int, bool], refusal: LookupFailure, flight: Flight, settle: Settle
     ) -> list[int]:
         """Halve a refused batch until each culprit stands alone. Returns the ids that accepted parts leave out."""
-        search = Search(self._guard, asked, time_left, settle, self._accept)
+        search = Search(self._guard, asked, flight, settle, self._accept)
         missing = await search.run(refusal)
         if not search.given_up:
             self._blame(search.culprits)
@@ -132,11 +133,11 @@ class Isolation:
 
     # --- missing is not unknown ---
 
-    async def _ask_again(self, missing: dict[int, bool], time_left: TimeLeft, settle: Settle) -> list[int]:
+    async def _ask_again(self, missing: dict[int, bool], flight: Flight, settle: Settle) -> list[int]:
         """Ask again for ids that a reply to several left out, with an id at the end that the platform knows."""
         control = self._control(missing)
         if control is None:
-            control = await self._ask_for_the_rest(missing, time_left, settle)
+            control = await self._ask_for_the_rest(missing, flight, settle)
         if control is None:
             return []
         ids = [id_ for id_ in missing if id_ != control]
@@ -144,7 +145,7 @@ class Isolation:
         for start in range(0, len(ids), chunk_size):
             chunk = {id_: missing[id_] for id_ in ids[start : start + chunk_size]}
             try:
-                answers = await self._guard.ask({**chunk, control: False}, time_left, retry=False)
+                answers = await self._guard.ask({**chunk, control: False}, flight, retry=False)
             except LookupFailure as failure:
                 settle_all(chunk, failure, settle)
                 continue
@@ -169,14 +170,14 @@ class Isolation:
         known = reversed(self._known.items())
         return next((id_ for id_, seen in known if seen >= oldest and id_ not in missing), None)
 
-    async def _ask_for_the_rest(self, missing: dict[int, bool], time_left: TimeLeft, settle: Settle) -> int | None:
+    async def _ask_for_the_rest(self, missing: dict[int, bool], flight: Flight, settle: Settle) -> int | None:
         """Nobody is known: the last of the missing, whom a cut array would lose first, stands for the rest.
 
         Returns its id as a control when the platform knows it after all; otherwise everybody has an answer.
         """
         last = next(reversed(missing))
         try:
-            answers = await self._guard.ask({last: missing[last]}, time_left, retry=False)
+            answers = await self._guard.ask({last: missing[last]}, flight, retry=False)
         except LookupFailure as failure:
             settle_all(missing, failure, settle)
             return None

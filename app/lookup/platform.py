@@ -1,6 +1,6 @@
 """What the engine needs of a platform, whichever it is."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from app.lookup.failures import LookupFailure
@@ -13,9 +13,11 @@ Answer = MessageRecord | LookupFailure
 class Platform(Protocol):
     """Something that knows the states of messages."""
 
-    async def ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
+    async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
         """Ask for several ids, each with whether detail is wanted, in one request.
 
+        ``replied`` is to be called as soon as the whole reply is there, before it is read: then the platform may have
+        the next request, and the result says whether one leaves. Without a reply it need not be called.
         Returns an answer for each id that the reply speaks of; what a missing one means is the engine's decision.
         Raises LookupFailure when the request failed as a whole.
         """

@@ -4,13 +4,12 @@ import math
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 from app.lookup.failures import LookupFailure, NotAsked
+from app.lookup.flight import Flight
 from app.lookup.guard import Guard
 from app.lookup.platform import Answer
 
 Settle = Callable[[int, Answer], int]
 """Takes the answer of one id. Returns how many callers waited for nothing else."""
-TimeLeft = Callable[[], float]
-"""Seconds until the last of those who wait runs out of time."""
 Accept = Callable[[Mapping[int, bool], Mapping[int, Answer], Settle], Awaitable[list[int]]]
 
 
@@ -21,13 +20,11 @@ class Search:
     ids that were refused alone, unless the hunt was ``given_up`` because nothing at all is accepted.
     """
 
-    def __init__(
-        self, guard: Guard, asked: Mapping[int, bool], time_left: TimeLeft, settle: Settle, accept: Accept
-    ) -> None:
+    def __init__(self, guard: Guard, asked: Mapping[int, bool], flight: Flight, settle: Settle, accept: Accept) -> None:
         self._accept = accept
         self._guard = guard
         self._asked = asked
-        self._time_left = time_left
+        self._flight = flight
         self._settle = settle
         self._parts = _halves(list(asked))
         self._requests = 1
@@ -60,7 +57,7 @@ class Search:
         asked = {id_: self._asked[id_] for id_ in part}
         self._requests += 1
         try:
-            answers = await self._guard.ask(asked, self._time_left, retry=False)
+            answers = await self._guard.ask(asked, self._flight, retry=False)
         except LookupFailure as failure:
             if failure.splits and len(part) > 1:
                 self._parts += _halves(part)

@@ -2,55 +2,64 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
+from enum import StrEnum
 
 from app.lookup.failures import DeadlinePassed, LookupFailure
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
 
 
-class Answers(dict[int, Answer]):
-    """The answers to one question.
+class Source(StrEnum):
+    """Where an answer came from."""
 
-    ``joined``: the ids that somebody else had asked for already; ``refused``: those that were not asked for at all.
-    """
+    CACHE = "cache"
+    JOINED = "joined"
+    """From a request for somebody who had asked before."""
+    UPSTREAM = "upstream"
+    REFUSED = "refused"
+    """From nowhere: the platform was not asked."""
 
-    __slots__ = ("joined", "refused")
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.joined: set[int] = set()
-        self.refused: set[int] = set()
-
-    def refuse(self, id_: int, why: LookupFailure) -> None:
-        """Answer without asking."""
-        self[id_] = why
-        self.refused.add(id_)
+Take = Callable[[int, Answer, Source], None]
+"""Takes each answer to a question as soon as it is there."""
 
 
 class Caller:
-    """One caller's question: the ids that are still open, and where the answers gather.
+    """One caller's question: the ids that are still ``open``, those that it ``joined``, and who takes the answers.
 
     ``span`` is the caller's place in a trace, ``request_id`` its request in the log, where there is one.
     """
 
-    __slots__ = ("answers", "deadline", "done", "open", "request_id", "span")
+    __slots__ = ("_take", "deadline", "done", "joined", "open", "request_id", "span")
 
     def __init__(
-        self, deadline: float, done: asyncio.Future[None], span: object = None, request_id: str | None = None
+        self,
+        take: Take,
+        deadline: float,
+        done: asyncio.Future[None],
+        span: object = None,
+        request_id: str | None = None,
     ) -> None:
+        self._take = take
         self.deadline = deadline
         self.done = done
         self.span = span
         self.request_id = request_id
-        self.answers = Answers()
         self.open: set[int] = set()
+        self.joined: set[int] = set()
 
     def take(self, id_: int, answer: Answer) -> bool:
         """One answer; the last one ends the wait. Whether it was that."""
         if self.done.done():
             return False
-        self.answers[id_] = answer
         self.open.discard(id_)
+        try:
+            self._take(id_, answer, Source.JOINED if id_ in self.joined else Source.UPSTREAM)
+        except Exception as defect:
+            # What a caller does with an answer must not harm those who wait for the same reply.
+            self.done.set_exception(defect)
+            return True
         if self.open:
             return False
         self.done.set_result(None)
@@ -79,6 +88,13 @@ class Entry:
         self.callers.append(caller)
         self.deadline = max(self.deadline, caller.deadline)
         caller.open.add(self.id)
+
+    def answer(self, answer: Answer) -> int:
+        """Tell everybody who waits. Returns how many of them go on."""
+        woken = 0
+        for caller in self.callers:
+            woken += caller.take(self.id, answer)
+        return woken
 
     @property
     def wanted(self) -> bool:

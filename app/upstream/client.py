@@ -25,6 +25,8 @@ MAX_REPLY_BYTES = 8 * 1024 * 1024
 """The largest reply that is read, decoded. A thousand entries take about 0.2 MiB."""
 MAX_THROTTLE_SECONDS = 60.0
 """The longest ``Retry-After`` that is believed: a mistake there must not silence the service for a day."""
+TURNS_TO_LEAVE = 2
+"""Turns of the event loop that a request takes to leave: one for its flight, one for aiohttp's writer."""
 MAX_KNOWN_WORDS = 100
 """Undocumented states that are remembered as already logged."""
 
@@ -73,20 +75,21 @@ class UpstreamClient:
         """Close the connections that are kept alive."""
         await self._transport.aclose()
 
-    async def ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
+    async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool] = bool) -> dict[int, Answer]:
         """Ask for several ids (each with whether detail is wanted) in one request.
 
+        ``replied`` is called when the whole reply is there, and says whether another request leaves now.
         Returns an answer for every id that the reply speaks of; an id that it leaves out is not in the result.
         Raises LookupFailure when the request as a whole failed.
         """
         try:
-            return await self._ask(asked)
+            return await self._ask(asked, replied)
         except LookupFailure as failure:
             # It travels on as a value, and its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
             failure.__context__ = None
             raise failure.with_traceback(None) from None
 
-    async def _ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
+    async def _ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
         credentials = self._credentials()
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
@@ -101,10 +104,13 @@ class UpstreamClient:
                 raise
             log.debug("upstream request failed: %s", type(error).__name__)
             raise failure from error
+        if replied():
+            # Reading takes long enough that the platform had better work meanwhile.
+            for _ in range(TURNS_TO_LEAVE):
+                await asyncio.sleep(0)
         async with self._reading:
-            # Replies that come together are read one after the other, and between them what the last one made room for
-            # leaves: the platform works on the next request while this one's neighbours are read. The wait for the
-            # turn is part of the attempt.
+            # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
+            # all of them. The wait for the turn is part of the attempt.
             await asyncio.sleep(0)
             reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
         if reply.unreadable:

@@ -37,15 +37,17 @@ class Sent:
 class PlatformInMemory:
     """Knows every id but the ``unknown`` ones, all as ``state`` unless ``states`` says otherwise.
 
-    ``latency``: seconds to each reply. ``failing`` makes the failure of every request while it is set, ``script``
-    those of the next ones (None: answer). ``refuses`` says of an array whether it is refused as a whole.
-    ``answers_first``: only so many entries of an array are looked at. ``odd_entries``: answers for single entries.
+    ``latency``: seconds to each reply, ``reading``: to read it. ``failing`` makes the failure of every request while
+    it is set, ``script`` those of the next ones (None: answer). ``refuses`` says of an array whether it is
+    refused as a whole. ``answers_first``: only so many entries of an array are looked at. ``odd_entries``: answers for
+    single entries.
     """
 
     state: str = "deliver"
     states: dict[int, str] = field(default_factory=dict)
     unknown: Collection[int] = frozenset()
     latency: float | Callable[[], float] = LATENCY
+    reading: float = 0.0
     failing: Failing | None = None
     script: list[Failing | None] = field(default_factory=list)
     refuses: Callable[[Collection[int]], bool] = lambda ids: False
@@ -56,7 +58,7 @@ class PlatformInMemory:
     in_flight: int = 0
     most_in_flight: int = 0
 
-    async def ask(self, asked: Mapping[int, bool]) -> dict[int, Answer]:
+    async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
         self.requests.append(Sent(loop().time(), dict(asked)))
         failing = self.script.pop(0) if self.script else self.failing
         self.in_flight += 1
@@ -67,6 +69,9 @@ class PlatformInMemory:
             self.in_flight -= 1
         if failing is not None:
             raise failing()
+        replied()
+        if self.reading:
+            await asyncio.sleep(self.reading)
         if self.refuses(asked.keys()):
             raise self.refusal()
         seen = list(asked.items())[: self.answers_first]

@@ -4,11 +4,12 @@ import asyncio
 
 import pytest
 
-from app.lookup.engine import Source
+from app.lookup.engine import Found
 from app.lookup.failures import MessageNotFound, ServerError
 from app.lookup.states import MessageRecord
-from tests.support.lookup import WHEN, PlatformInMemory, ask, engine_before, kinds
-from tests.support.virtual_time import on_virtual_time
+from app.lookup.waiting import Source
+from tests.support.lookup import LATENCY, WHEN, PlatformInMemory, ask, assert_nothing_left, engine_before, kinds
+from tests.support.virtual_time import loop, on_virtual_time
 
 
 @on_virtual_time
@@ -28,6 +29,40 @@ async def test_a_cached_answer_tells_its_age_and_the_whole_lifetime_of_its_kind(
         (86400, Source.CACHE),
         (2, Source.CACHE),
     ]
+
+
+@on_virtual_time
+async def test_each_answer_is_handed_over_as_soon_as_it_is_there() -> None:
+    engine = engine_before(PlatformInMemory(), max_in_flight=1, batch_size=2)
+    await engine.lookup([9], False)
+    started = loop().time()
+    heard: list[tuple[int, Source, float]] = []
+
+    def hear(id_: int, found: Found) -> None:
+        heard.append((id_, found.source, loop().time() - started))
+
+    found = await engine.lookup([1, 2, 9, 3, 4], False, on_found=hear)
+    assert [(id_, source) for id_, source, _ in heard] == [
+        (9, Source.CACHE), *((id_, Source.UPSTREAM) for id_ in (1, 2, 3, 4)),
+    ]  # fmt: skip
+    assert [at for *_, at in heard] == pytest.approx([0, LATENCY, LATENCY, 2 * LATENCY, 2 * LATENCY])
+    assert list(found) == [1, 2, 9, 3, 4]
+
+
+@on_virtual_time
+async def test_who_fails_over_an_answer_fails_alone() -> None:
+    engine = engine_before(PlatformInMemory())
+
+    def fail(_id: int, _found: Found) -> None:
+        raise ZeroDivisionError
+
+    failing, other = await asyncio.gather(
+        engine.lookup([1, 2], False, on_found=fail), engine.lookup([1, 2, 3], False), return_exceptions=True
+    )
+    assert isinstance(failing, ZeroDivisionError)
+    assert isinstance(other, dict)
+    assert kinds(each.answer for each in other.values()) == {"deliver"}
+    await assert_nothing_left(engine)
 
 
 @on_virtual_time

@@ -1,7 +1,6 @@
 """Where the parts of ``resilience`` meet: what is sent, sent again, and not sent."""
 
 import asyncio
-from collections.abc import Callable
 
 import pytest
 
@@ -21,7 +20,9 @@ from app.lookup.failures import (
     UnknownRefusal,
     Unreachable,
 )
+from app.lookup.flight import Flight, Slots
 from app.lookup.guard import Guard
+from app.lookup.waiting import Entry
 from tests.support.lookup import PlatformInMemory, hang
 from tests.support.virtual_time import loop, on_virtual_time
 
@@ -38,10 +39,11 @@ def guard_before(platform: PlatformInMemory, pause: float = 0.1) -> Guard:
     return Guard(platform, loop().time, attempt_timeout=2.0, jitter=jitter)
 
 
-def seconds(left: float) -> Callable[[], float]:
-    """A deadline that is so far away."""
-    deadline = loop().time() + left
-    return lambda: deadline - loop().time()
+def seconds(left: float) -> Flight:
+    """A flight of somebody whose deadline is so far away."""
+    entry = Entry(1, False)
+    entry.deadline = loop().time() + left
+    return Flight([entry], Slots(lambda: 4), loop().time)
 
 
 async def failure_of(guard: Guard, id_: int = 1, *, left: float = 5.0, retry: bool = True) -> LookupFailure:

@@ -213,6 +213,30 @@ async def test_between_two_replies_that_came_together_the_next_request_leaves() 
     assert order == ["sent 1", "sent 2", "read 1", "sent 3", "read 2", "read 3"]
 
 
+async def test_before_a_reply_is_read_the_next_request_leaves() -> None:
+    order: list[str] = []
+    following: list[asyncio.Task[object]] = []
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        (entry,) = json.loads(request.content)
+        order.append(f"sent {entry['id_sms']}")
+        return httpx.Response(200, stream=httpx.ByteStream(b"[]"))
+
+    client = UpstreamClient(
+        "http://platform.test/", lambda: Credentials({"token": TOKEN}), MOSCOW,
+        connect_timeout=5, attempt_timeout=20, transport=httpx.MockTransport(answer),
+    )  # fmt: skip
+
+    def replied() -> bool:
+        following.append(asyncio.create_task(client.ask({2: False})))
+        return True
+
+    await client.ask({1: False}, replied)
+    order.append("read 1")
+    await asyncio.gather(*following)
+    assert order == ["sent 1", "sent 2", "read 1"]
+
+
 def test_a_circle_of_causes_ends() -> None:
     error, wrapper = httpx.ConnectError("x"), RuntimeError("y")
     error.__cause__, wrapper.__cause__ = wrapper, error
