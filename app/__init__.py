@@ -1,6 +1,6 @@
 """message-state-proxy: what became of message 82216?
 
-main       wires the rooms together; __main__ starts the server; settings holds every knob
+main       wires the rooms together; start starts the server; settings holds every knob
 api        the public face over HTTP: routes, JSON, problem documents
 lookup     the engine: from ids to answers, with as few upstream requests as possible
 upstream   the platform behind state.php: the array format, the HTTP client, the sandbox

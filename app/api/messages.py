@@ -99,15 +99,12 @@ async def get_message_states(
     refusal = over_quota(request, len(set(batch.ids)))
     if refusal is not None:
         return refusal
-    states: dict[int, bytes] = {}
-    problems: dict[int, bytes] = {}
+    written: dict[int, bytes] = {}
 
     def write(id_: int, each: Found) -> None:
-        # As soon as it is there: at the end nobody would work beside it.
-        if isinstance(each.answer, LookupFailure):
-            problems[id_] = dump(failure_entry(id_, each.answer))
-        else:
-            states[id_] = state_body(each.answer, batch.detail)
+        # As soon as it is there, while the platform works on the others.
+        if isinstance(each.answer, MessageRecord):
+            written[id_] = state_body(each.answer, batch.detail)
 
     engine: Engine = request.app.state.engine
     found = await engine.lookup(batch.ids, batch.detail, on_found=write)
@@ -115,8 +112,11 @@ async def get_message_states(
     first, failure = next((id_, each.answer) for id_, each in found.items())
     if isinstance(failure, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):
         return failure_problem(request.scope, first, failure)
-    lists = [b",".join([written[id_] for id_ in found if id_ in written]) for written in (states, problems)]
-    return Response(b'{"states":[%b],"problems":[%b]}' % tuple(lists), headers=NO_STORE, media_type="application/json")
+    states = [written[id_] for id_ in found if id_ in written]
+    failures = [(id_, each.answer) for id_, each in found.items() if isinstance(each.answer, LookupFailure)]
+    problems = [dump(failure_entry(id_, failure)) for id_, failure in failures]
+    body = b'{"states":[%b],"problems":[%b]}' % (b",".join(states), b",".join(problems))
+    return Response(body, headers=NO_STORE, media_type="application/json")
 
 
 def _is_definite(answer: Answer) -> bool:

@@ -84,23 +84,22 @@ class Batcher:
             return
         done = asyncio.get_running_loop().create_future()
         caller = Caller(take, self._deadlines.next(), done, current_span(), request_id_of_log.get())
-        refused = False
+        refused: list[int] = []
         for id_ in ids:
             entry = self._entry(id_, detail)
             if entry is None:
-                refused = True
-                take(id_, Overloaded("too many ids are queued", retry_after=1), Source.REFUSED)
+                refused.append(id_)
             else:
                 if entry.callers:
                     caller.joined.add(id_)
                 entry.join(caller)
+        self._deadlines.watch(caller)
+        self._wake()
         if refused:
             log.log(Overloaded.log_level, "the queue is full: ids are refused (MAX_QUEUED_IDS)")
-        if caller.open:
-            self._deadlines.watch(caller)
-            self._wake()
-            # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
-            await caller.done
+            caller.refuse(refused, Overloaded("too many ids are queued", retry_after=1))
+        # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
+        await caller.done
 
     async def drain(self) -> None:
         """Wait until nothing is queued or in flight."""

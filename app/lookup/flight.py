@@ -39,8 +39,8 @@ class Slots:
 
     @property
     def free(self) -> bool:
-        """Whether one is free."""
-        return self.in_use < self._width()
+        """Whether one is free for somebody new."""
+        return not self._waiting and self.in_use < self._width()
 
     async def take(self) -> None:
         """Take one, as soon as there is one."""
@@ -52,21 +52,23 @@ class Slots:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if not turn.cancelled():
                 self.give_back()
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
             raise
 
     def give_back(self) -> bool:
-        """Give one to whoever waits longest, or to a new flight. Returns whether somebody took it."""
-        # There may be fewer than before, since changed credentials are tried with care.
-        while self._waiting and self.in_use <= self._width():
+        """Give one to those who wait, the first of them first, or to a new flight. Returns whether anybody took one."""
+        self.in_use -= 1
+        left = self.in_use
+        while self._waiting and self.in_use < self._width():
             turn = self._waiting.popleft()
             if not turn.done():
                 turn.set_result(None)
-                return True
-        self.in_use -= 1
-        left = self.in_use
-        self._on_free()
+                self.in_use += 1
+        if self.free:
+            self._on_free()
         return self.in_use > left
 
 

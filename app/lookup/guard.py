@@ -1,7 +1,7 @@
 """Between a question and the platform: the one place where the parts of ``resilience`` meet.
 
-Around a question the retry; before each attempt the credential latch, the platform's own pause (429) and the
-circuit; around the attempt the time that is left. The callers' deadline and the slots are the batcher's.
+Around a question the retry; before each attempt a slot, the credential latch, the platform's own pause (429) and the
+circuit; around the attempt the time that is left. The callers' deadline is the batcher's.
 """
 
 import asyncio
@@ -140,7 +140,7 @@ class Guard:
     ) -> dict[int, Answer]:
         try:
             async with asyncio.timeout(min(time_left, self._attempt_timeout)):
-                answers = await self._platform.ask(asked, replied)
+                answers = await self._platform.ask(asked, replied if self._proven else lambda: False)
         except TimeoutError:
             # An attempt that was cut short by its callers' deadline says little about the platform.
             if time_left < self._attempt_timeout / 2:

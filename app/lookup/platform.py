@@ -16,8 +16,8 @@ class Platform(Protocol):
     async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
         """Ask for several ids, each with whether detail is wanted, in one request.
 
-        ``replied`` is to be called as soon as the whole reply is there, before it is read: then the platform may have
-        the next request, and the result says whether one leaves. Without a reply it need not be called.
+        ``replied`` may be called once, as soon as the whole reply is there and before it is read, unless it looks like
+        an error: then the platform may have the next request, and the result says whether one leaves.
         Returns an answer for each id that the reply speaks of; what a missing one means is the engine's decision.
         Raises LookupFailure when the request failed as a whole.
         """

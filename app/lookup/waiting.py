@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import StrEnum
 
 from app.lookup.failures import DeadlinePassed, LookupFailure
@@ -49,13 +49,13 @@ class Caller:
         self.open: set[int] = set()
         self.joined: set[int] = set()
 
-    def take(self, id_: int, answer: Answer) -> bool:
+    def take(self, id_: int, answer: Answer, source: Source = Source.UPSTREAM) -> bool:
         """One answer; the last one ends the wait. Whether it was that."""
         if self.done.done():
             return False
         self.open.discard(id_)
         try:
-            self._take(id_, answer, Source.JOINED if id_ in self.joined else Source.UPSTREAM)
+            self._take(id_, answer, Source.JOINED if id_ in self.joined else source)
         except Exception as defect:
             # What a caller does with an answer must not harm those who wait for the same reply.
             self.done.set_exception(defect)
@@ -64,6 +64,12 @@ class Caller:
             return False
         self.done.set_result(None)
         return True
+
+    def refuse(self, ids: Collection[int], why: LookupFailure) -> None:
+        """Answer what is not asked for at all."""
+        self.open.update(ids)
+        for id_ in ids:
+            self.take(id_, why, Source.REFUSED)
 
     def give_up(self, failure: LookupFailure) -> None:
         """Answer everything that is still open."""

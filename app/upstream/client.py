@@ -81,10 +81,11 @@ class UpstreamClient:
         """Close the connections that are kept alive."""
         await self._transport.aclose()
 
-    async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool] = bool) -> dict[int, Answer]:
+    async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool] = lambda: False) -> dict[int, Answer]:
         """Ask for several ids (each with whether detail is wanted) in one request.
 
-        ``replied`` is called when the whole reply is there, and says whether another request leaves now.
+        ``replied`` is called when the whole reply is there and speaks of no error, and says whether another request
+        leaves now.
         Returns an answer for every id that the reply speaks of; an id that it leaves out is not in the result.
         Raises LookupFailure when the request as a whole failed.
         """
@@ -110,8 +111,9 @@ class UpstreamClient:
                 raise
             log.debug("upstream request failed: %s", type(error).__name__)
             raise failure from error
-        if replied():
-            # Reading takes long enough that the platform had better work meanwhile.
+        # Reading takes long enough that the platform had better work meanwhile; but whatever speaks of an error is read
+        # first, since wrong credentials must not be sent once more.
+        if status == 200 and b'"error"' not in body and replied():
             for _ in range(TURNS_TO_LEAVE):
                 await asyncio.sleep(0)
         async with self._reading:

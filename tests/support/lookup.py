@@ -149,6 +149,8 @@ async def assert_nothing_left(engine: Engine) -> None:
     assert engine.batcher.queued == 0
     assert engine.batcher.in_flight == 0
     assert engine.batcher._flying == {False: {}, True: {}}
+    assert engine.batcher._flights == {}
+    assert not engine.batcher._slots._waiting
     assert not engine.batcher._deadlines._callers
     assert loop().pending_timers() == []
 

@@ -217,3 +217,5 @@ def test_the_garbage_collector_rests_only_while_the_modules_load() -> None:
     module = importlib.import_module("app.__main__")
     assert module.main is main
     assert gc.isenabled()
+    assert gc.get_freeze_count() > 0
+    gc.unfreeze()

@@ -76,6 +76,19 @@ async def test_who_fails_over_an_answer_fails_alone() -> None:
 
 
 @on_virtual_time
+async def test_who_fails_over_a_refusal_leaves_nothing_in_the_queue() -> None:
+    engine = engine_before(PlatformInMemory(), max_queued=2)
+
+    def fail(_id: int, _found: Found) -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await engine.lookup([1, 2, 3], False, on_found=fail)
+    await assert_nothing_left(engine)
+    assert kinds(await ask(engine, [1, 2])) == {"deliver"}
+
+
+@on_virtual_time
 async def test_a_lookup_leaves_the_garbage_collector_nothing_to_do() -> None:
     # One object in a circle for each request doubled the p99 under load (docs/performance.md).
     engine = engine_before(PlatformInMemory(unknown={3}), batch_size=2)

@@ -1,11 +1,15 @@
 """Slots and flights: who may have a request at the platform, and when the next one leaves."""
 
 import asyncio
+from collections.abc import Callable, Mapping
 
 import pytest
 
+from app.lookup.failures import CredentialsRejected
 from app.lookup.flight import Slots
-from tests.support.lookup import LATENCY, PlatformInMemory, ask, assert_nothing_left, warmed
+from app.lookup.guard import UNPROVEN_WIDTH
+from app.lookup.platform import Answer
+from tests.support.lookup import LATENCY, PlatformInMemory, ask, assert_nothing_left, engine_before, kinds, warmed
 from tests.support.virtual_time import on_virtual_time
 
 pytestmark = pytest.mark.anyio
@@ -56,6 +60,34 @@ async def test_a_flight_that_gave_its_slot_away_waits_for_one_to_ask_again() -> 
     assert platform.most_in_flight == 1
 
 
+@on_virtual_time
+async def test_credentials_that_are_not_proven_are_not_sent_again_before_the_reply_is_read() -> None:
+    platform = PlatformInMemory(refuses=lambda _: True, refusal=CredentialsRejected, reading=READING)
+    engine = engine_before(platform, batch_size=1)
+    assert kinds(await ask(engine, range(8))) == {"CredentialsRejected"}
+    assert len(platform.requests) == UNPROVEN_WIDTH
+    await assert_nothing_left(engine)
+
+
+@on_virtual_time
+async def test_the_requests_of_one_batch_leave_a_turn_apart() -> None:
+    turn = 0
+    departures: list[int] = []
+
+    class Watched(PlatformInMemory):
+        async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
+            departures.append(turn)
+            return await super().ask(asked, replied)
+
+    engine = await warmed(Watched(), batch_size=1)
+    asking = asyncio.create_task(ask(engine, range(4)))
+    departures.clear()
+    for turn in range(20):  # noqa: B007 - read when a request leaves
+        await asyncio.sleep(0)
+    assert [each - departures[0] for each in departures] == [0, 1, 2, 3]
+    await asking
+
+
 async def test_slots_go_to_those_who_wait_in_turn_before_anybody_new() -> None:
     departures: list[str] = []
     slots = Slots(lambda: 1, on_free=lambda: departures.append("new"))
@@ -83,6 +115,18 @@ async def test_whoever_leaves_the_line_takes_no_slot_along() -> None:
     await asyncio.gather(early, late, return_exceptions=True)
     await last
     assert slots.in_use == 1
+
+
+async def test_where_there_are_more_slots_than_before_those_who_wait_get_them_first() -> None:
+    width = 1
+    slots = Slots(lambda: width)
+    await slots.take()
+    waiters = await waiting(slots, 2)
+    width = 3
+    assert not slots.free
+    assert slots.give_back()
+    await asyncio.gather(*waiters)
+    assert (slots.in_use, slots.free) == (2, True)
 
 
 async def test_where_there_are_fewer_slots_than_before_nobody_gets_one_too_many() -> None:

@@ -9,7 +9,7 @@ import ssl
 import time
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -219,6 +219,8 @@ async def test_before_a_reply_is_read_the_next_request_leaves() -> None:
 
     async def answer(request: httpx.Request) -> httpx.Response:
         (entry,) = json.loads(request.content)
+        # aiohttp writes a turn later than it is asked to.
+        await asyncio.sleep(0)
         order.append(f"sent {entry['id_sms']}")
         return httpx.Response(200, stream=httpx.ByteStream(b"[]"))
 
@@ -235,6 +237,27 @@ async def test_before_a_reply_is_read_the_next_request_leaves() -> None:
     order.append("read 1")
     await asyncio.gather(*following)
     assert order == ["sent 1", "sent 2", "read 1"]
+
+
+@pytest.mark.parametrize(
+    ("status", "reply"),
+    [(400, {"error": "x"}), (400, []), (200, {"error": "Incorrect login or password"}), (200, [{"error": "x"}])],
+)
+async def test_what_speaks_of_an_error_is_read_before_another_request_leaves(status: int, reply: object) -> None:
+    left: list[int] = []
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(status, stream=httpx.ByteStream(json.dumps(reply).encode()))
+
+    def replied() -> bool:
+        left.append(status)
+        return False
+
+    client = client_of("http://platform.test/", transport=httpx.MockTransport(answer))
+    with suppress(LookupFailure):
+        await client.ask({1: False}, replied)
+    assert left == []
+    await client.aclose()
 
 
 def test_a_circle_of_causes_ends() -> None:
