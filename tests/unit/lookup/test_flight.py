@@ -103,12 +103,14 @@ async def test_slots_go_to_those_who_wait_in_turn_before_anybody_new() -> None:
     assert (departures, slots.in_use) == (["new"], 0)
 
 
-async def test_whoever_leaves_the_line_takes_no_slot_along() -> None:
+@pytest.mark.parametrize("turns", [0, 1], ids=["in this turn", "before"])
+async def test_whoever_leaves_the_line_takes_no_slot_along(turns: int) -> None:
     slots = Slots(lambda: 1)
     await slots.take()
     early, late, last = await waiting(slots, 3)
     early.cancel()
-    await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
     assert slots.give_back()
     # It has been given one, and has not seen it yet.
     late.cancel()
