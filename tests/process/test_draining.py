@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import signal
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
@@ -19,6 +20,7 @@ pytestmark = pytest.mark.anyio
 ROLLOUTS = scaled(20, 1)
 ROLLOUTS_AT_A_TIME = 5
 CALLERS = 8
+Waiting = tuple[Running, "asyncio.Task[httpx.Response]"]
 
 
 @pytest.fixture
@@ -31,6 +33,32 @@ def slow_platform(platform: FakePlatform) -> FakePlatform:
 
     platform.before = take_time
     return platform
+
+
+@pytest.fixture
+def silent_platform(platform: FakePlatform) -> FakePlatform:
+    """A platform that never answers."""
+
+    async def never(_: Received) -> None:
+        await asyncio.Event().wait()
+
+    platform.before = never
+    return platform
+
+
+@asynccontextmanager
+async def waiting_caller(platform: FakePlatform, folder: Path, grace: float) -> AsyncIterator[Waiting]:
+    """A service with this grace, and a caller who waits for a platform that never answers."""
+    patient = {"UPSTREAM_ATTEMPT_TIMEOUT": "30", "REQUEST_DEADLINE": "30", "SHUTDOWN_GRACE": str(grace)}
+    async with (
+        platform.serve() as url,
+        running(variables(url, **patient), folder) as service,
+        httpx.AsyncClient(trust_env=False, base_url=service.url, timeout=20) as client,
+    ):
+        answer = asyncio.create_task(client.get("/messages/82216/state"))
+        while not platform.requests:
+            await asyncio.sleep(0.01)
+        yield service, answer
 
 
 def variables(url: str, **more: str) -> dict[str, str]:
@@ -98,22 +126,12 @@ async def test_while_stopping_readyz_is_503_and_lookups_are_still_answered(
         assert await service.ended() == 0
 
 
-async def test_what_is_left_when_the_grace_is_over_gets_overloaded(platform: FakePlatform, tmp_path: Path) -> None:
-    async def never(_: Received) -> None:
-        await asyncio.Event().wait()
-
-    platform.before = never
-    patient = {"UPSTREAM_ATTEMPT_TIMEOUT": "30", "REQUEST_DEADLINE": "30", "SHUTDOWN_GRACE": "0.3"}
-    async with (
-        platform.serve() as url,
-        running(variables(url, **patient), tmp_path) as service,
-        httpx.AsyncClient(trust_env=False, base_url=service.url, timeout=20) as client,
-    ):
-        waiting = asyncio.create_task(client.get("/messages/82216/state"))
-        while not platform.requests:
-            await asyncio.sleep(0.01)
+async def test_what_is_left_when_the_grace_is_over_gets_overloaded(
+    silent_platform: FakePlatform, tmp_path: Path
+) -> None:
+    async with waiting_caller(silent_platform, tmp_path, grace=0.3) as (service, answer):
         service.send(signal.SIGTERM)
-        response = await waiting
+        response = await answer
         assert response.status_code == 503
         assert response.json()["type"] == "/problems/overloaded"
         assert response.headers["retry-after"] == "1"
@@ -130,24 +148,12 @@ async def test_what_is_left_when_the_grace_is_over_gets_overloaded(platform: Fak
     ],
 )
 async def test_an_impatient_signal_ends_at_once_and_clean(
-    platform: FakePlatform, tmp_path: Path, signals: list[signal.Signals]
+    silent_platform: FakePlatform, tmp_path: Path, signals: list[signal.Signals]
 ) -> None:
-    async def never(_: Received) -> None:
-        await asyncio.Event().wait()
-
-    platform.before = never
-    patient = {"UPSTREAM_ATTEMPT_TIMEOUT": "30", "REQUEST_DEADLINE": "30", "SHUTDOWN_GRACE": "60"}
-    async with (
-        platform.serve() as url,
-        running(variables(url, **patient), tmp_path) as service,
-        httpx.AsyncClient(trust_env=False, base_url=service.url, timeout=20) as client,
-    ):
-        waiting = asyncio.create_task(client.get("/messages/82216/state"))
-        while not platform.requests:
-            await asyncio.sleep(0.01)
+    async with waiting_caller(silent_platform, tmp_path, grace=60) as (service, answer):
         for number in signals:
             service.send(number)
             await asyncio.sleep(0.3)
         assert await service.ended(within=5) == 0
-        assert (await waiting).json()["type"] == "/problems/overloaded"
+        assert (await answer).json()["type"] == "/problems/overloaded"
         assert "Traceback" not in service.text
