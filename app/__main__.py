@@ -6,7 +6,7 @@ import gc
 # load takes a seventh of the start (docs/performance.md).
 gc.disable()
 
-from app.start import main  # noqa: E402 - see above
+from app.start import main  # noqa: E402 - the collector must rest before anything is loaded
 
 gc.freeze()
 gc.enable()

@@ -109,9 +109,9 @@ async def get_message_states(
     engine: Engine = request.app.state.engine
     found = await engine.lookup(batch.ids, batch.detail, on_found=write)
     note_lookup(request.scope, found)
-    first, failure = next((id_, each.answer) for id_, each in found.items())
-    if isinstance(failure, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):
-        return failure_problem(request.scope, first, failure)
+    first, answer = next((id_, each.answer) for id_, each in found.items())
+    if isinstance(answer, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):
+        return failure_problem(request.scope, first, answer)
     states = [written[id_] for id_ in found if id_ in written]
     failures = [(id_, each.answer) for id_, each in found.items() if isinstance(each.answer, LookupFailure)]
     problems = [dump(failure_entry(id_, failure)) for id_, failure in failures]

@@ -136,7 +136,7 @@ def install_handlers(app: FastAPI) -> None:
         return problem(request.scope, slug, errors=errors, headers=error.headers)
 
     async def on_invalid_request(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
+        assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for this class alone
         return problem(request.scope, "invalid-request", errors=_mistakes(error.errors()))
 
     app.add_exception_handler(HTTPException, on_http_error)

@@ -188,18 +188,23 @@ async def test_a_url_that_nobody_can_use_fails_requests_and_not_the_start(url: s
     await client.aclose()
 
 
-async def test_between_two_replies_that_came_together_the_next_request_leaves() -> None:
-    order: list[str] = []
+def noting(order: list[str], turns: int = 0) -> UpstreamClient:
+    """A client that notes each request so many turns of the loop after it was made; the platform knows nobody."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
         (entry,) = json.loads(request.content)
+        for _ in range(turns):
+            await asyncio.sleep(0)
         order.append(f"sent {entry['id_sms']}")
         return httpx.Response(200, stream=httpx.ByteStream(b"[]"))
 
-    client = UpstreamClient(
-        "http://platform.test/", lambda: Credentials({"token": TOKEN}), MOSCOW,
-        connect_timeout=5, attempt_timeout=20, transport=httpx.MockTransport(answer),
-    )  # fmt: skip
+    return client_of("http://platform.test/", transport=httpx.MockTransport(answer))
+
+
+async def test_between_two_replies_that_came_together_the_next_request_leaves() -> None:
+    order: list[str] = []
+
+    client = noting(order)
 
     async def ask(id_: int, then: int | None = None) -> None:
         await client.ask({id_: False})
@@ -217,17 +222,8 @@ async def test_before_a_reply_is_read_the_next_request_leaves() -> None:
     order: list[str] = []
     following: list[asyncio.Task[object]] = []
 
-    async def answer(request: httpx.Request) -> httpx.Response:
-        (entry,) = json.loads(request.content)
-        # aiohttp writes a turn later than it is asked to.
-        await asyncio.sleep(0)
-        order.append(f"sent {entry['id_sms']}")
-        return httpx.Response(200, stream=httpx.ByteStream(b"[]"))
-
-    client = UpstreamClient(
-        "http://platform.test/", lambda: Credentials({"token": TOKEN}), MOSCOW,
-        connect_timeout=5, attempt_timeout=20, transport=httpx.MockTransport(answer),
-    )  # fmt: skip
+    # aiohttp writes a turn later than it is asked to.
+    client = noting(order, turns=1)
 
     def replied() -> bool:
         following.append(asyncio.create_task(client.ask({2: False})))
