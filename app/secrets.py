@@ -5,9 +5,8 @@ once it has stayed the same for one look, and what is empty, half-written, unrea
 force.
 """
 
-import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from app.settings_files import read_secret
@@ -17,7 +16,6 @@ LOOK_SECONDS = 1.5
 MAX_SEEN = 50
 """Former values that are still kept out of the log."""
 
-Changed = Callable[[Collection[str]], None]
 Parts = Callable[[str], Iterable[str]]
 
 log = logging.getLogger(__name__)
@@ -44,7 +42,6 @@ class Secrets:
         self._complained: set[str] = set()
         self._parts = dict(parts or {})
         self._seen = [self._secrets_in(name, value) for name, value in values.items() if value]
-        self._listeners: list[Changed] = []
 
     def get(self, name: str) -> str | None:
         """The value that is in force; None where there is none."""
@@ -54,12 +51,8 @@ class Secrets:
         """Every secret that is or was in force, for the log's filter."""
         return tuple(secret for secrets in self._seen for secret in secrets)
 
-    def on_change(self, listener: Changed) -> None:
-        """Call ``listener`` with the names whenever values have changed."""
-        self._listeners.append(listener)
-
-    def refresh(self, prefix: str = "", *, at_once: bool = False) -> bool:
-        """Look at the files of the names that begin with ``prefix``. Returns whether a value changed.
+    def refresh(self, prefix: str = "", *, at_once: bool = False) -> list[str]:
+        """Look at the files of the names that begin with ``prefix``. Returns the names whose value has changed.
 
         ``at_once``: take what is there now, since the value in force is known to be bad.
         """
@@ -79,15 +72,7 @@ class Secrets:
                 self._pending[name] = value
         if changed:
             log.info("read anew from files: %s", ", ".join(name.upper() for name in changed))
-            for listener in self._listeners:
-                listener(changed)
-        return bool(changed)
-
-    async def watch(self) -> None:
-        """Look at the files for ever."""
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            self.refresh()
+        return changed
 
     def _read(self, name: str) -> str | None:
         """A file's value; None, and one line in the log, where an old value has to do."""

@@ -19,7 +19,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.api.middleware import SECURITY_HEADERS, new_request_id
 from app.api.problems import problem
-from app.api.unwinding import Unwinding
 
 KEEP_ALIVE_SECONDS = 75
 """Longer than the 60 s of common ingresses, so that they and not we close an idle connection."""
@@ -54,7 +53,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: FastAPI, grace: float) -> None:
         super().__init__(
             uvicorn.Config(
-                Unwinding(app),
+                app,
                 loop="uvloop",
                 http=ProblemProtocol,
                 ws="none",
@@ -85,14 +84,14 @@ class Server(uvicorn.Server):
         del frame
         self._at_once = self._at_once or self.should_exit or sig == signal.SIGINT
         self.should_exit = True
-        self._app.state.lifecycle.stop()
+        self._app.state.service.lifecycle.stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, answer what is left, close."""
-        self._app.state.watching.stop()
+        self._app.state.service.watcher.stop()
         log.info("stopping: requests in flight have %g s", 0 if self._at_once else self._grace)
         await self._drain()
-        await self._app.state.engine.batcher.abort()
+        await self._app.state.service.engine.aclose()
         await super().shutdown(sockets)
         log.info("stopped")
 

@@ -35,8 +35,8 @@ def main() -> None:
             raise SettingsError(["METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics"])
         listener = bind(settings.host, settings.port)
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
-        app = create_app(settings, secrets=secrets, housekeeping=summary.flush)
-        open_metrics(app.state.metrics.registry, settings.host, settings.metrics_port)
+        app = create_app(settings, secrets=secrets, every_half_second=summary.flush)
+        open_metrics(app.state.service.metrics.registry, settings.host, settings.metrics_port)
     except SettingsError as error:
         print(*error.lines, sep="\n", file=sys.stderr)  # noqa: T201 - the operator's terminal, not an event
         sys.exit(EXIT_BAD_START)

@@ -18,7 +18,7 @@ from typing import Any, TextIO, cast
 
 from fastapi import FastAPI
 
-from app.api.observing import Observer
+from app.api.access_log import AccessLog
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.logs import configure_logs
@@ -73,7 +73,7 @@ async def started(*, observed: bool) -> Any:
     """The application with the sandbox, ready, with one message in its cache."""
     app = create_app(Settings.for_sandbox(final_ttl=86_400, delivered_ttl=86_400, pending_ttl=86_400))
     if not observed:
-        app.user_middleware = [each for each in app.user_middleware if cast(object, each.cls) is not Observer]
+        app.user_middleware = [each for each in app.user_middleware if cast(object, each.cls) is not AccessLog]
     async with app.router.lifespan_context(app):
         assert await call(app, request(0)) == 200
         yield app
@@ -105,7 +105,7 @@ def variety() -> Iterator[tuple[str, str]]:
 
 def series(app: FastAPI) -> int:
     """How many series a scrape brings."""
-    return sum(len(list(metric.samples)) for metric in app.state.metrics.registry.collect())
+    return sum(len(list(metric.samples)) for metric in app.state.service.metrics.registry.collect())
 
 
 async def growth(requests: int) -> list[tuple[int, int]]:

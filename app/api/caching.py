@@ -6,8 +6,8 @@ import re
 from starlette.responses import Response
 from starlette.types import Scope
 
-from app.lookup.engine import Found
-from app.lookup.waiting import Source
+from app.lookup.engine import LookupResult
+from app.lookup.queue import Source
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -18,7 +18,7 @@ _JSON = (b"content-type", b"application/json")
 _ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
 
 
-def state_response(scope: Scope, body: bytes, found: Found, *, keep: bool = True) -> Response:
+def state_response(scope: Scope, body: bytes, found: LookupResult, *, keep: bool = True) -> Response:
     """A state with its caching headers; 304 where the caller has this body already.
 
     ``keep``: whether it may be stored. What was waited for may not: the next wait is another one.

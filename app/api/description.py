@@ -8,7 +8,7 @@ from fastapi.openapi.utils import get_openapi
 from app.api.catalogue import CATALOGUE
 from app.api.document import complete
 from app.api.schemas import FieldError, Problem, json_schema_of
-from app.lookup.states import STATES
+from app.lookup.record import STATES
 
 TAGS = [
     {"name": "Messages", "description": "What became of messages."},

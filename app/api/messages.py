@@ -6,18 +6,18 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Reques
 from starlette.responses import Response
 
 from app.api import catalogue
+from app.api.access_log import note_lookup
 from app.api.caching import NO_STORE, state_response, wants_fresh
-from app.api.observing import note_lookup
+from app.api.context import service_of
+from app.api.long_poll import wait_for_state
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
 from app.api.routing import StateRoute
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
-from app.api.waiting import wait_for_state
-from app.lookup.engine import Engine, Found
+from app.lookup.engine import LookupResult
 from app.lookup.failures import LookupFailure
-from app.lookup.platform import Answer
-from app.lookup.states import MessageRecord
+from app.lookup.record import Answer, MessageRecord
 
 router = APIRouter(prefix="/messages", tags=["Messages"])
 state_router = APIRouter(prefix="/messages", tags=["Messages"], route_class=StateRoute)
@@ -53,8 +53,7 @@ async def get_message_state(
         return refusal
     if wait:
         return wait_for_state(request, id_, detail, wait)
-    engine: Engine = request.app.state.engine
-    answers = await engine.lookup([id_], detail, fresh=wants_fresh(request.scope))
+    answers = await service_of(request).engine.lookup([id_], detail, fresh=wants_fresh(request.scope))
     note_lookup(request.scope, answers)
     found = answers[id_]
     if isinstance(found.answer, LookupFailure):
@@ -101,13 +100,12 @@ async def get_message_states(
         return refusal
     written: dict[int, bytes] = {}
 
-    def write(id_: int, each: Found) -> None:
+    def write(id_: int, each: LookupResult) -> None:
         # As soon as it is there, while the platform works on the others.
         if isinstance(each.answer, MessageRecord):
             written[id_] = state_body(each.answer, batch.detail)
 
-    engine: Engine = request.app.state.engine
-    found = await engine.lookup(batch.ids, batch.detail, on_found=write)
+    found = await service_of(request).engine.lookup(batch.ids, batch.detail, on_result=write)
     note_lookup(request.scope, found)
     first, answer = next((id_, each.answer) for id_, each in found.items())
     if isinstance(answer, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.operations import Lifecycle
+from app.api.deferred import respond_through
+from app.api.health import Lifecycle
 from app.api.problems import problem
-from app.api.unwinding import send_through
 from app.telemetry.logs import request_id_of_log
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -82,11 +82,11 @@ class CrashGuard:
         try:
             await self._app(scope, receive, send)
             if scope["type"] == "http":
-                send_through(scope, send)
+                respond_through(scope, send)
         except Exception:
             if scope["type"] != "http":
                 raise
-            log.exception("a request ended in a defect of this service")
+            log.exception("unhandled error while handling a request")
             if "status" in scope["state"]:
                 raise  # too late for another answer: the server ends the connection
             await problem(scope, "internal-error")(scope, receive, send)

@@ -5,8 +5,9 @@ from collections import OrderedDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.context import service_of
 from app.api.problems import problem
-from app.lookup.resilience import Clock
+from app.lookup.policy import Clock
 
 BURST_SECONDS = 2.0
 """A full bucket holds what this much time brings: twice the rate."""
@@ -57,6 +58,6 @@ class Quotas:
 
 def over_quota(request: Request, ids: int) -> Response | None:
     """Charge the caller for ids. Returns the problem to answer with where it is over its quota, else None."""
-    quotas: Quotas | None = request.app.state.quotas
+    quotas = service_of(request).quotas
     wait = quotas.take(request.state.caller, ids) if quotas is not None else 0.0
     return problem(request.scope, "rate-limited", retry_after=wait) if wait else None

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from app.lookup.states import STATES, MessageRecord
+from app.lookup.record import STATES, MessageRecord
 
 _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 

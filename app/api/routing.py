@@ -6,7 +6,7 @@ from fastapi import Request
 from fastapi.routing import APIRoute
 from starlette.types import Receive, Scope, Send
 
-from app.lookup.states import MAX_MESSAGE_ID
+from app.lookup.record import MAX_MESSAGE_ID
 
 _PLAIN_ID = re.compile(r"[1-9][0-9]{0,15}")
 _PLAIN_QUERIES = {b"": False, b"detail=false": False, b"detail=true": True}

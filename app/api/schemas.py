@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from app.lookup.states import MAX_MESSAGE_ID, STATES, Outcome
+from app.lookup.record import MAX_MESSAGE_ID, STATES, Outcome
 
 MAX_IDS = 1000
 MAX_WATCHED = 100

@@ -1,22 +1,22 @@
-"""The lookup: cache, then batcher."""
+"""Lookups: the cache first, then the queue, from which the dispatcher asks the platform."""
 
+import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import NamedTuple
 
-from app.lookup.batcher import Batcher
-from app.lookup.cache.protocol import Cache, Cacheable, Cached, Lifetimes, serves
-from app.lookup.failures import LookupFailure, MessageNotFound
-from app.lookup.guard import Guard
-from app.lookup.isolation import Isolation
-from app.lookup.platform import Answer, Platform
-from app.lookup.resilience import Clock
-from app.lookup.states import MessageRecord, supersedes
-from app.lookup.waiting import Source
+from app.lookup.batching import Batching
+from app.lookup.cache.protocol import Cache, Cached, Lifetimes
+from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
+from app.lookup.failures import LookupFailure, MessageNotFound, Overloaded
+from app.lookup.policy import Clock, Policy
+from app.lookup.queue import Queue, Source
+from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
+from app.telemetry.logs import request_id_of_log
+from app.telemetry.tracing import current_span
 
 
-class Found(NamedTuple):
+class LookupResult(NamedTuple):
     """An answer, how old it is and how long its kind is good for (both in seconds), and where it came from."""
 
     answer: Answer
@@ -28,8 +28,8 @@ class Found(NamedTuple):
 class Engine:
     """Answers for any number of ids, with as few upstream requests as possible.
 
-    ``deadline``: seconds in which each caller has its answer. ``lookups`` and ``failures`` count ids, by source and by
-    problem.
+    ``deadline``: seconds in which each caller has its answer. ``max_queued``: ids that may wait for a request. For
+    the other limits and the events see ``Dispatcher``. ``lookups`` and ``failures`` count ids, by source and problem.
     """
 
     def __init__(
@@ -44,24 +44,33 @@ class Engine:
         attempt_timeout: float,
         deadline: float,
         max_queued: int,
+        on_update: OnUpdate = lambda _id, _answer: None,
+        on_request: OnRequest = lambda _result, _seconds, _entries: None,
+        renew_credentials: Callable[[], bool] = lambda: False,
+        jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._cache = cache
         self._clock = clock
         self._lifetimes = lifetimes
+        self._on_update = on_update
+        self._closed: Overloaded | None = None
         self.lookups: Counter[Source] = Counter()
         self.failures: Counter[str] = Counter()
-        # Called with every answer of the platform, and with every state that it reports by itself.
-        self.on_news: Callable[[int, Answer], None] = lambda _id, _answer: None
-        self.guard = Guard(platform, clock, attempt_timeout=attempt_timeout)
-        self.isolation = Isolation(self.guard, clock, batch_size=batch_size)
-        self.batcher = Batcher(
-            self.guard,
-            self.isolation,
+        self.policy = Policy(clock, jitter=jitter)
+        self.batching = Batching(clock, batch_size=batch_size)
+        self.queue = Queue(clock, deadline=deadline, max_queued=max_queued)
+        self.dispatcher = Dispatcher(
+            platform,
+            self.queue,
+            self.policy,
+            self.batching,
+            cache,
             clock,
-            slots=max_in_flight,
-            deadline=deadline,
-            max_queued=max_queued,
-            remember=self._remember,
+            max_in_flight=max_in_flight,
+            attempt_timeout=attempt_timeout,
+            on_update=on_update,
+            on_request=on_request,
+            renew_credentials=renew_credentials,
         )
 
     async def lookup(
@@ -70,17 +79,17 @@ class Engine:
         detail: bool,
         *,
         fresh: bool = False,
-        on_found: Callable[[int, Found], None] = lambda _id, _found: None,
-    ) -> dict[int, Found]:
+        on_result: Callable[[int, LookupResult], None] = lambda _id, _result: None,
+    ) -> dict[int, LookupResult]:
         """An answer for each distinct id, in the order asked. Never raises LookupFailure: failures are answers.
 
-        ``fresh`` asks the platform anew, except for final states that are known with the detail asked for. ``on_found``
-        is called with each answer as soon as it is there, while the platform may still work on the others.
+        ``fresh`` asks the platform anew, except for final states that are known with the detail asked for.
+        ``on_result`` is called with each result as soon as it is there, while the platform may still work on others.
         """
         distinct = list(dict.fromkeys(ids))
         cached = await self._cache.get_many(distinct, detail)
         now = self._clock()
-        found: dict[int, Found] = {}
+        results: dict[int, LookupResult] = {}
         missing: list[int] = []
 
         def take(id_: int, answer: Answer, source: Source, age: float = 0.0) -> None:
@@ -88,8 +97,8 @@ class Engine:
             if isinstance(answer, LookupFailure):
                 self.failures[answer.slug] += 1
             lifetime = self._lifetimes.of(answer) if isinstance(answer, Cacheable) else 0.0
-            each = found[id_] = Found(answer, age, lifetime, source)
-            on_found(id_, each)
+            result = results[id_] = LookupResult(answer, age, lifetime, source)
+            on_result(id_, result)
 
         for id_ in distinct:
             known = cached.get(id_)
@@ -98,38 +107,37 @@ class Engine:
             else:
                 take(id_, known.answer, Source.CACHE, now - known.replied_at)
         if missing:
-            await self.batcher.ask(missing, detail, take)
-        return found if not missing or len(distinct) == 1 else {id_: found[id_] for id_ in distinct}
+            refusal = self._closed or self.policy.refusal()
+            if refusal is not None:
+                for id_ in missing:
+                    take(id_, refusal, Source.REFUSED)
+            else:
+                waiter = self.queue.add(missing, detail, take, span=current_span(), request_id=request_id_of_log.get())
+                self.dispatcher.wake()
+                # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
+                await waiter.done
+        return results if not missing or len(distinct) == 1 else {id_: results[id_] for id_ in distinct}
 
-    def credentials_changed(self) -> None:
-        """The secrets of the platform's account are others: they deserve a try, whatever the old ones met with."""
-        self.guard.credentials_changed()
-        self.isolation.forget_controls()
-
-    async def hear(self, reports: Sequence[MessageRecord]) -> None:
-        """Take what the platform reports by itself: late, twice, in any order, and without parts and price.
-
-        The first final report stays; else ``supersedes`` decides. Parts and price known before are kept.
-        """
+    async def report(self, reports: Sequence[MessageRecord]) -> None:
+        """Take what the platform reports by itself: late, twice, in any order, and without parts and price."""
         cached = await self._cache.get_many({report.id for report in reports})
-        known = {id_: each.answer for id_, each in cached.items()}
+        known: dict[int, Cacheable] = {id_: each.answer for id_, each in cached.items()}
         for report in reports:
             old = known.get(report.id)
-            news = report
-            if isinstance(old, MessageRecord):
-                if old.meaning.final or not supersedes(report, old):
-                    continue
-                if old.parts is not None and old.price_per_part is not None:
-                    news = replace(report, parts=old.parts, price_per_part=old.price_per_part, detailed=True)
-            kept = known[report.id] = self._cache.put(report.id, news)
-            self.on_news(report.id, kept)
+            merged = merge(report, old, in_order=False)
+            if merged is not old:
+                kept = known[report.id] = self._cache.put(report.id, merged)
+                self._on_update(report.id, kept)
 
-    def _remember(self, id_: int, answer: Answer) -> Answer:
-        """Every answer of the platform passes here, before anybody gets it."""
-        if isinstance(answer, Cacheable):
-            answer = self._cache.put(id_, answer)
-        self.on_news(id_, answer)
-        return answer
+    def credentials_changed(self) -> None:
+        """The secrets of the platform's account are others: they deserve an attempt, whatever the old ones met with."""
+        self.dispatcher.credentials_changed()
+
+    async def aclose(self) -> None:
+        """Answer everybody now, and everybody who still comes: the service stops."""
+        self._closed = Overloaded("the service is stopping", retry_after=1)
+        self.queue.close(self._closed)
+        await self.dispatcher.aclose()
 
 
 def _serves(known: Cached, detail: bool, fresh: bool) -> bool:

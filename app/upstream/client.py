@@ -5,19 +5,19 @@ import logging
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from functools import cached_property
+from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import httpx
 
 from app import __version__
 from app.lookup.failures import InvalidReply, LookupFailure, ServerError, Throttled, UnexpectedStatus
-from app.lookup.platform import Answer
-from app.lookup.states import STATES, MessageRecord
+from app.lookup.record import STATES, Answer, MessageRecord
 from app.telemetry.tracing import client_span
-from app.upstream.credentials import Credentials
+from app.upstream.credentials import Account
 from app.upstream.errors import clean_message
 from app.upstream.transport import failure_of, network
 from app.upstream.wire import decode, encode
@@ -26,8 +26,6 @@ MAX_REPLY_BYTES = 8 * 1024 * 1024
 """The largest reply that is read, decoded. A thousand entries take about 0.2 MiB."""
 MAX_THROTTLE_SECONDS = 60.0
 """The longest ``Retry-After`` that is believed: a mistake there must not silence the service for a day."""
-TURNS_TO_LEAVE = 2
-"""Turns of the event loop that a request takes to leave: one for its flight, one for aiohttp's writer."""
 MAX_KNOWN_WORDS = 100
 """Undocumented states that are remembered as already logged."""
 
@@ -41,18 +39,31 @@ _HEADERS = {
 log = logging.getLogger(__name__)
 
 
+class Reply(NamedTuple):
+    """A whole reply, with the credentials that were sent for it, which no text of it may repeat."""
+
+    status: int
+    body: bytes
+    secrets: tuple[str, ...]
+
+    @property
+    def may_be_error(self) -> bool:
+        """Whether it may say that the credentials are wrong: then nothing else is sent before it is read."""
+        return self.status != 200 or b'"error"' in self.body
+
+
 class UpstreamClient:
     """Asks ``state.php``. One for the life of the service; the connections of its pool are kept alive.
 
     ``undocumented_states`` and ``unreadable`` (by field) count what the documentation did not promise.
-    ``credentials`` is asked for anew before each request. ``transport`` takes the place of the network in tests
+    ``account`` has the credentials in force. ``transport`` takes the place of the network in tests
     and for the sandbox.
     """
 
     def __init__(
         self,
         url: str,
-        credentials: Callable[[], Credentials],
+        account: Account,
         zone: ZoneInfo,
         *,
         connect_timeout: float,
@@ -60,10 +71,9 @@ class UpstreamClient:
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self._address = url
-        self._credentials = credentials
+        self._account = account
         self._zone = zone
         self._attempt_timeout = attempt_timeout
-        self._reading = asyncio.Lock()
         self._logged_words: set[str] = set()
         self.undocumented_states = 0
         self.unreadable: Counter[str] = Counter()
@@ -81,51 +91,36 @@ class UpstreamClient:
         """Close the connections that are kept alive."""
         await self._transport.aclose()
 
-    async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool] = lambda: False) -> dict[int, Answer]:
-        """Ask for several ids (each with whether detail is wanted) in one request.
-
-        ``replied`` is called when the whole reply is there and speaks of no error, and says whether another request
-        leaves now.
-        Returns an answer for every id that the reply speaks of; an id that it leaves out is not in the result.
-        Raises LookupFailure when the request as a whole failed.
-        """
-        try:
-            return await self._ask(asked, replied)
-        except LookupFailure as failure:
-            # It travels on as a value, and its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
-            failure.__context__ = None
-            raise failure.with_traceback(None) from None
-
-    async def _ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
-        credentials = self._credentials()
+    async def send(self, asked: Mapping[int, bool]) -> "Reply | LookupFailure":
+        """Ask for several ids (each with whether detail is wanted) in one request. Returns the reply, still unread."""
+        credentials = self._account.credentials
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
             with client_span(len(asked)) as headers:
                 async with asyncio.timeout(self._attempt_timeout):
                     status, body = await self._post(encode(asked, credentials.fields), headers)
-        except LookupFailure:
-            raise
         except Exception as error:
-            failure = failure_of(error)
+            failure = error if isinstance(error, LookupFailure) else failure_of(error)
             if failure is None:
                 raise
             log.debug("upstream request failed: %s", type(error).__name__)
-            raise failure from error
-        # Reading takes long enough that the platform had better work meanwhile; but whatever speaks of an error is read
-        # first, since wrong credentials must not be sent once more.
-        if status == 200 and b'"error"' not in body and replied():
-            for _ in range(TURNS_TO_LEAVE):
-                await asyncio.sleep(0)
-        async with self._reading:
-            # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
-            # all of them. The wait for the turn is part of the attempt.
-            await asyncio.sleep(0)
-            reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
-        if reply.unreadable:
-            self.unreadable.update(reply.unreadable)
-            log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(reply.unreadable))))
-        self._note_new_words(reply.answers)
-        return reply.answers
+            return as_value(failure)
+        return Reply(status, body, credentials.secrets)
+
+    def read(self, asked: Mapping[int, bool], reply: "Reply") -> dict[int, Answer] | LookupFailure:
+        """An answer for every id that a reply speaks of; an id that it leaves out is not in the result.
+
+        A failure where the reply cannot be read, or refuses the request as a whole.
+        """
+        try:
+            read = decode(reply.status, reply.body, asked, self._zone, lambda text: clean_message(text, reply.secrets))
+        except LookupFailure as failure:
+            return as_value(failure)
+        if read.unreadable:
+            self.unreadable.update(read.unreadable)
+            log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(read.unreadable))))
+        self._note_new_words(read.answers)
+        return read.answers
 
     async def _post(self, content: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         # Not through httpx.AsyncClient: what it adds is redirects, cookies, proxies and authentication, none of which
@@ -193,3 +188,9 @@ def _retry_after(headers: httpx.Headers) -> float:
         except (ValueError, OverflowError):
             seconds = 1.0
     return min(max(seconds, 1.0), MAX_THROTTLE_SECONDS)
+
+
+def as_value(failure: LookupFailure) -> LookupFailure:
+    """A failure that was raised, without what a raise adds: its frames would keep the whole reply in memory."""
+    failure.__cause__ = failure.__context__ = None
+    return failure.with_traceback(None)

@@ -1,6 +1,6 @@
-"""The account's credentials: what the request carries, and what nobody may ever see."""
+"""The platform's account: what each request carries, and what nobody may ever see."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 
@@ -23,3 +23,18 @@ class Credentials:
         if login and password:
             return cls({"login": login, "password": password})
         raise ValueError("no credentials")
+
+
+class Account:
+    """The account's ``credentials``: parsed once, and again when ``reload`` is called.
+
+    ``read`` makes them from the secrets in force.
+    """
+
+    def __init__(self, read: Callable[[], Credentials]) -> None:
+        self._read = read
+        self.credentials = read()
+
+    def reload(self) -> None:
+        """The secrets have changed."""
+        self.credentials = self._read()

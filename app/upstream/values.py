@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
-from app.lookup.states import MAX_MESSAGE_ID
+from app.lookup.record import MAX_MESSAGE_ID
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _INTEGRAL = re.compile(r"([0-9]{1,9})(?:\.0+)?")

@@ -4,7 +4,7 @@ from collections import Counter
 from zoneinfo import ZoneInfo
 
 from app.lookup.failures import InvalidReply
-from app.lookup.states import MessageRecord
+from app.lookup.record import MessageRecord
 from app.upstream.values import read_id, read_time
 from app.upstream.wire import is_word, parse
 

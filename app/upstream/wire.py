@@ -11,8 +11,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from app.lookup.failures import InvalidReply, LookupFailure, MessageNotFound, Refusal, UnknownRefusal
-from app.lookup.platform import Answer
-from app.lookup.states import MessageRecord, supersedes
+from app.lookup.record import Answer, MessageRecord, merge
 from app.upstream.errors import error_text, refusal
 from app.upstream.values import JsonNumber, read_id, read_parts, read_price, read_time
 
@@ -162,4 +161,5 @@ def _better(new: Answer, old: Answer | None) -> Answer:
         return new
     if isinstance(new, LookupFailure):
         return old
-    return new if supersedes(new, old) else old
+    # Both were asked for with the same detail, and nobody knows which of the two is the later report.
+    return merge(new, old, in_order=False)

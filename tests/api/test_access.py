@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from app.secrets import Secrets
 from app.settings_values import api_keys
 from tests.support.platform import TOKEN, FakePlatform
-from tests.support.service import assert_problem, service
+from tests.support.service import assert_problem, service, service_behind
 
 pytestmark = pytest.mark.anyio
 
@@ -213,8 +213,8 @@ async def test_keys_are_exchanged_by_their_file_and_a_bad_file_changes_nothing(
         async def statuses(content: str | None) -> list[int]:
             if content is not None:
                 file.write_text(content)
-            secrets.refresh()
-            secrets.refresh()  # the second look is what makes it count
+            service_behind(client).refresh_secrets()
+            service_behind(client).refresh_secrets()  # the second look is what makes it count
             return [(await client.get(ONE, headers={"X-API-Key": key})).status_code for key in (KEY, OTHER)]
 
         assert await statuses(None) == [200, 401]
@@ -231,8 +231,8 @@ async def test_a_file_of_keys_that_appears_later_closes_an_open_service(platform
     async with service(platform, secrets=secrets) as client:
         assert (await client.get(ONE)).status_code == 200
         (tmp_path / "API_KEYS").write_text(f"shop:{KEY}")
-        secrets.refresh()
-        secrets.refresh()
+        service_behind(client).refresh_secrets()
+        service_behind(client).refresh_secrets()
         assert_refused(await client.get(ONE))
 
 

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from app.lookup.failures import AccountLocked, CredentialsRejected, LookupFailure, Overloaded, ServerError
-from app.lookup.resilience import Circuit
+from app.lookup.policy import CircuitBreaker
 from app.telemetry.logs import configure_logs
 from tests.support.platform import LOGIN, PASSWORD, SECRETS, TOKEN, FakePlatform, Received, Reply, refused, reply
 from tests.support.service import service
@@ -140,7 +140,7 @@ async def test_a_defect_in_a_flight_names_the_requests_that_it_harmed(platform: 
     async with service(platform) as client:
         answer = await client.get("/messages/1/state", headers={"X-Request-ID": "abc"})
     assert answer.status_code == 500
-    (entry,) = lines(stream, "a flight ended in a defect of this service")
+    (entry,) = lines(stream, "unhandled error while asking the platform")
     assert entry["request_ids"] == ["abc"]
     assert "ZeroDivisionError: planted" in entry["exception"]
 
@@ -154,16 +154,16 @@ async def test_a_full_queue_is_told_once(platform: FakePlatform) -> None:
     assert entry["level"] == logging.getLevelName(Overloaded.log_level).lower()
 
 
-def test_the_circuit_tells_when_it_opens_and_closes() -> None:
+def test_the_circuit_breaker_tells_when_it_opens_and_closes() -> None:
     now = 1000.0
     stream = log_into()
-    circuit = Circuit(lambda: now)
-    for _ in range(Circuit.LEAST_ATTEMPTS):
+    circuit = CircuitBreaker(lambda: now)
+    for _ in range(CircuitBreaker.LEAST_ATTEMPTS):
         circuit.end(circuit.begin(), failed=True)
-    now += Circuit.OPEN_SECONDS
+    now += CircuitBreaker.OPEN_SECONDS
     circuit.end(circuit.begin(), failed=False)
     told = [(entry["level"], entry["message"].split(":")[0]) for entry in lines(stream)]
-    assert told == [("error", "the circuit is open"), ("info", "the circuit is closed")]
+    assert told == [("error", "the circuit breaker is open"), ("info", "the circuit breaker is closed")]
 
 
 def echo(request: Received) -> Reply:

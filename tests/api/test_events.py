@@ -76,7 +76,7 @@ async def test_a_comment_comes_every_fifteen_seconds_and_nothing_else_while_noth
         assert comments == pytest.approx([15, 30, 45, 60], abs=0.1)
         assert len(stream.events) == 1
         await stream.hang_up()
-        assert service.watching.waiters == 0
+        assert service.watching.subscriptions.waiters == 0
 
 
 @on_virtual_time
@@ -197,7 +197,7 @@ async def test_a_stream_counts_as_one_waiter_and_is_refused_like_one() -> None:
     async with stage(platform, max_waiters=1) as service:
         stream = service.listen(f"{EVENTS}?id=1&id=2")
         await asyncio.sleep(1)
-        assert (service.watching.waiters, service.watching.watched) == (1, 2)
+        assert (service.watching.subscriptions.waiters, len(service.watching.subscriptions)) == (1, 2)
         assert_problem(await service.client.get(f"{EVENTS}?id=1"), 503, "overloaded")
         await stream.hang_up()
 
@@ -209,7 +209,7 @@ async def test_a_caller_that_leaves_before_the_first_event_is_let_go() -> None:
     async with stage(platform) as service:
         stream = service.listen(f"{EVENTS}?id=1")
         await asyncio.sleep(0.2)
-        assert service.watching.waiters == 1
+        assert service.watching.subscriptions.waiters == 1
         await stream.hang_up()
-        assert service.watching.waiters == 0
+        assert service.watching.subscriptions.waiters == 0
         await asyncio.sleep(10)

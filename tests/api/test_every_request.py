@@ -4,8 +4,8 @@ import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
 
+from app.api.health import Lifecycle
 from app.api.middleware import CrashGuard, RequestId
-from app.api.operations import Lifecycle
 from app.main import create_app
 from tests.support.platform import FakePlatform
 from tests.support.service import assert_problem, settings_for

@@ -5,7 +5,7 @@ import re
 import httpx
 import pytest
 
-from app.lookup.resilience import RetryBudget
+from app.lookup.policy import RetryBudget
 from app.telemetry.metrics import PREFIX
 from tests.support.platform import FakePlatform, Reply, refused, reply
 from tests.support.running import free_port
@@ -130,7 +130,7 @@ async def test_retries_made_and_refused_are_counted(platform: FakePlatform) -> N
         await client.get("/messages/1/state")
         assert scrape(client).value("upstream_retries_total", decision="made") == 1
         assert scrape(client).value("upstream_retries_total", decision="refused") == 0
-        budget: RetryBudget = client._transport.app.state.engine.guard.budget  # type: ignore[attr-defined]  # the transport of this client holds our app
+        budget: RetryBudget = client._transport.app.state.service.engine.policy.retry_budget  # type: ignore[attr-defined]  # the transport of this client holds our app
         while budget.take():
             """Spend it."""
         assert scrape(client).value("upstream_retries_total", decision="refused") == 1

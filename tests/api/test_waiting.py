@@ -245,9 +245,9 @@ async def test_a_caller_that_hangs_up_is_let_go_at_once_whatever_it_waits_for() 
     async with stage(platform) as service:
         caller = service.listen(f"/messages/{ID}/state?wait=50")
         await asyncio.sleep(3)
-        assert service.watching.waiters == 1
+        assert service.watching.subscriptions.waiters == 1
         await caller.hang_up()
-        assert service.watching.waiters == 0
+        assert service.watching.subscriptions.waiters == 0
         asked = len(platform.requests)
         await asyncio.sleep(20)
         assert len(platform.requests) == asked
@@ -261,7 +261,7 @@ async def test_a_caller_that_hangs_up_is_let_go_at_once_whatever_it_waits_for() 
         caller._gone.set()
         await asyncio.sleep(0)
         await asyncio.sleep(0)
-        assert service.watching.waiters == 0
+        assert service.watching.subscriptions.waiters == 0
         await caller.task
 
 
@@ -299,7 +299,7 @@ async def test_metrics_and_log_know_waits_apart_from_lookups() -> None:
     async with stage(pending()) as service:
         caller = service.listen(f"/messages/{ID}/state?wait=9")
         await asyncio.sleep(5)
-        registry = service.app.state.metrics.registry
+        registry = service.app.state.service.metrics.registry
         assert registry.get_sample_value("message_state_waiters") == 1
         assert registry.get_sample_value("message_state_watched_ids") == 1
         assert registry.get_sample_value("message_state_watch_rounds_total") == 2
@@ -315,7 +315,7 @@ async def test_a_wait_that_is_cut_off_by_the_end_of_the_service_leaves_no_task()
     platform = pending()
     app = create_app(settings_for(), transport=platform.transport(), clock=loop().time)
     async with app.router.lifespan_context(app):
-        watching = app.state.watching
+        watching = app.state.service.watcher
         subscription = watching.subscribe([ID], False)
         await asyncio.sleep(2.0)
     assert subscription.over

@@ -9,10 +9,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from app.api.webhooks import is_webhook
+from app.api.webhook import is_webhook
 from app.main import create_app
 from app.secrets import Secrets
-from tests.support.platform import FakePlatform
+from tests.support.platform import TOKEN, FakePlatform
 from tests.support.service import assert_problem, settings_for
 from tests.support.virtual_time import on_virtual_time
 from tests.support.watching import WEBHOOK, WEBHOOK_TOKEN, stage
@@ -83,7 +83,7 @@ async def test_an_entry_that_cannot_be_read_is_left_out_and_counted() -> None:
     async with stage(FakePlatform()) as service:
         answer = await service.webhook(*odd, {"id_sms": 7, "time": "when?", "state": "read"})
         assert answer.json() == [{"id_sms": 7}]
-        registry = service.app.state.metrics.registry
+        registry = service.app.state.service.metrics.registry
         counted = [
             registry.get_sample_value("message_state_webhook_entries_total", {"result": result})
             for result in ("taken", "unreadable")
@@ -146,7 +146,7 @@ async def test_the_right_token_is_in_no_answer_log_line_or_metric(caplog: pytest
             await service.webhook(*DOCUMENTED),
             await service.client.get("/openapi.json"),
         ]
-        registry = service.app.state.metrics.registry
+        registry = service.app.state.service.metrics.registry
         metrics = str([(sample.name, sample.labels) for family in registry.collect() for sample in family.samples])
     assert [answer.status_code for answer in answers] == [405, 422, 200, 200]
     assert "/webhooks/message-states/{token}" in metrics
@@ -167,7 +167,7 @@ def test_no_trace_is_made_of_the_path_with_the_token() -> None:
 
 @pytest.mark.anyio
 async def test_without_a_token_there_is_no_webhook_and_a_new_one_counts_at_once(tmp_path: Path) -> None:
-    secrets = Secrets({"webhook_token": None}, tmp_path, ["webhook_token"])
+    secrets = Secrets({"upstream_token": TOKEN, "webhook_token": None}, tmp_path, ["webhook_token"])
     app = create_app(settings_for(), secrets=secrets, transport=FakePlatform().transport())
     async with (
         app.router.lifespan_context(app),

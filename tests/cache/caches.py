@@ -6,7 +6,7 @@ import os
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Lifetimes
 from app.lookup.cache.redis import RedisStore
-from app.lookup.cache.shared import SharedCache
+from app.lookup.cache.two_levels import TwoLevelCache
 
 LIFETIMES = Lifetimes(pending=2, delivered=60, final=86_400, not_found=3)
 PLATFORM = "http://platform.test/json/state.php"
@@ -36,9 +36,9 @@ def own_prefix() -> str:
 
 async def shared(
     url: str, prefix: str, clock: Clock, lifetimes: Lifetimes = LIFETIMES, platform: str = PLATFORM
-) -> tuple[SharedCache, RedisStore]:
+) -> tuple[TwoLevelCache, RedisStore]:
     """What one replica has: a memory of its own before a connected store."""
     store = RedisStore(url, prefix, platform, clock, lifetimes)
     await store.connect()
     assert store.usable, store.errors
-    return SharedCache(memory(clock, lifetimes), store), store
+    return TwoLevelCache(memory(clock, lifetimes), store), store

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from app.lookup.cache import redis, shared
+from app.lookup.cache import redis, two_levels
 from tests.support.redis_server import PROGRAM, RedisServer
 
 
@@ -14,7 +14,7 @@ def patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     """A busy machine must not look like a slow Redis, except to the tests that are about the limit."""
     if "the_real_limit" not in request.fixturenames:
         monkeypatch.setattr(redis, "CALL_LIMIT", 10.0)
-        monkeypatch.setattr(shared, "READ_LIMIT", 10.0)
+        monkeypatch.setattr(two_levels, "READ_LIMIT", 10.0)
 
 
 @pytest.fixture

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Cache, Cacheable, Cached, Lifetimes
-from app.lookup.cache.shared import SharedCache
+from app.lookup.cache.protocol import Cache, Cached, Lifetimes
+from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.failures import MessageNotFound
-from app.lookup.states import MessageRecord
+from app.lookup.record import Cacheable, MessageRecord
 from tests.cache.caches import LIFETIMES, Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
 
@@ -46,7 +46,7 @@ class Backend:
     async def put(self, answer: Cacheable) -> Cacheable:
         """Keep an answer for id 1 until it is where others can read it."""
         kept = self.write.put(1, answer)
-        if isinstance(self.write, SharedCache):
+        if isinstance(self.write, TwoLevelCache):
             await self.write.flush()
         return kept
 
@@ -151,7 +151,7 @@ async def test_a_final_state_takes_parts_and_price_from_a_later_answer(backend: 
 @pytest.mark.parametrize("kind", ["memory", "shared"])
 async def test_a_lifetime_of_zero_keeps_nothing(kind: str, request: pytest.FixtureRequest) -> None:
     clock, never = Clock(), Lifetimes(0, 0, 0, 0)
-    cache: MemoryCache | SharedCache = memory(clock, never)
+    cache: MemoryCache | TwoLevelCache = memory(clock, never)
     if kind == "shared":
         cache, _ = await shared(request.getfixturevalue("shared_redis").url, own_prefix(), clock, never)
 

@@ -7,9 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.protocol import Cacheable
 from app.lookup.failures import MessageNotFound
-from app.lookup.states import STATES, MessageRecord
+from app.lookup.record import STATES, Cacheable, MessageRecord
 from tests.cache.caches import Clock, own_prefix, shared
 from tests.support.redis_server import RedisServer
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.lookup.cache.condition import Condition
+from app.lookup.cache.health import Health
 from tests.cache.caches import own_prefix
 from tests.support.platform import FakePlatform, Received
 from tests.support.redis_server import RedisServer, pretender
@@ -28,7 +28,7 @@ SLACK = 1.0
 @pytest.fixture(autouse=True)
 def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     """Look for a lost server often, so that a test need not wait."""
-    monkeypatch.setattr(Condition, "PAUSE", 0.05)
+    monkeypatch.setattr(Health, "PAUSE", 0.05)
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def said(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 LOST, FOUND = "Redis cannot be used", "Redis is used again"
-FULL, TAKES = "Redis takes no writes", "Redis takes writes again"
+FULL, TAKES = "Redis rejects writes", "Redis accepts writes again"
 
 
 def own(redis: RedisServer) -> dict[str, Any]:

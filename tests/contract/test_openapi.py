@@ -9,7 +9,7 @@ from pydantic import BaseModel
 
 from app.api.catalogue import CATALOGUE
 from app.api.schemas import BatchReply, BatchRequest, MessageState, Problem
-from app.lookup.states import STATES
+from app.lookup.record import STATES
 from app.main import create_app
 from app.settings import Settings
 from app.upstream.sandbox import rules

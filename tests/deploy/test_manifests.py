@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from app.api import webhooks
 from app.server import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.deploy.breaks import BREAKS
@@ -85,7 +84,7 @@ def test_the_webhook_component_lets_in_the_webhook_and_nothing_else(overlays: di
     (rule,) = ingress["spec"]["rules"]
     (path,) = rule["http"]["paths"]
     assert (path["path"], path["pathType"]) == ("/webhooks/", "Prefix")
-    assert path["path"] == f"{webhooks.PREFIX}/"
+    assert path["path"] == f"{webhook.PREFIX}/"
     assert ingress["spec"]["tls"][0]["hosts"] == [rule["host"]]
     # The controller's log would hold the token.
     assert ingress["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/enable-access-log": "false"}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from app.lookup.engine import Engine
-from app.lookup.waiting import Entry
+from app.lookup.queue import Entry
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import STATE, Fault, Sees, Step, count
 from tests.support.hostile import HostilePlatform, state_of, well
@@ -120,8 +120,9 @@ def _check_traffic(fault: Fault, platform: HostilePlatform) -> None:
 async def _at_rest(engine: Engine) -> None:
     """Once the last request upstream has ended nothing is queued, on its way or waited for."""
     async with asyncio.timeout(5):
-        await engine.batcher.drain()
-    assert (engine.batcher.queued, engine.batcher.in_flight) == (0, 0)
+        while engine.queue.in_flight or engine.dispatcher.in_flight or engine.dispatcher._readers:
+            await asyncio.sleep(0.001)
+    assert len(engine.queue) == 0
     gc.collect()
     assert not [each for each in gc.get_objects() if type(each) is Entry]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Lifetimes
-from app.lookup.engine import Engine, Found
+from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import LookupFailure, UnknownRefusal
-from app.lookup.platform import Answer
-from app.lookup.states import MessageRecord
+from app.lookup.record import Answer, MessageRecord
+from app.lookup.resolution import Outcome
 from tests.support.virtual_time import loop
 
 WHEN = datetime(2021, 4, 26, 15, 15, 3, tzinfo=timezone(timedelta(hours=3)))
@@ -33,32 +33,44 @@ class Sent:
         return list(self.entries)
 
 
+@dataclass(frozen=True)
+class ReplyInMemory:
+    """A reply that has not been read yet."""
+
+    outcome: Outcome
+
+    @property
+    def may_be_error(self) -> bool:
+        return isinstance(self.outcome, LookupFailure)
+
+
 @dataclass
 class PlatformInMemory:
     """Knows every id but the ``unknown`` ones, all as ``state`` unless ``states`` says otherwise.
 
-    ``latency``: seconds to each reply, ``reading``: to read it. ``failing`` makes the failure of every request while
+    ``latency``: seconds to each reply. ``failing`` makes the failure of every request while
     it is set, ``script`` those of the next ones (None: answer). ``refuses`` says of an array whether it is
     refused as a whole. ``answers_first``: only so many entries of an array are looked at. ``odd_entries``: answers for
-    single entries.
+    single entries. ``failures_are_read``: failures are found when a reply is read, and not before.
     """
 
     state: str = "deliver"
     states: dict[int, str] = field(default_factory=dict)
     unknown: Collection[int] = frozenset()
     latency: float | Callable[[], float] = LATENCY
-    reading: float = 0.0
     failing: Failing | None = None
     script: list[Failing | None] = field(default_factory=list)
     refuses: Callable[[Collection[int]], bool] = lambda ids: False
     refusal: Failing = lambda: UnknownRefusal("refused", upstream_message="No.")
     answers_first: int | None = None
     odd_entries: dict[int, Failing] = field(default_factory=dict)
+    failures_are_read: bool = False
+    read_at: list[tuple[float, list[int]]] = field(default_factory=list)
     requests: list[Sent] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
 
-    async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
+    async def send(self, asked: Mapping[int, bool]) -> "ReplyInMemory | LookupFailure":
         self.requests.append(Sent(loop().time(), dict(asked)))
         failing = self.script.pop(0) if self.script else self.failing
         self.in_flight += 1
@@ -68,14 +80,16 @@ class PlatformInMemory:
         finally:
             self.in_flight -= 1
         if failing is not None:
-            raise failing()
-        replied()
-        if self.reading:
-            await asyncio.sleep(self.reading)
+            failure = failing()
+            return ReplyInMemory(failure) if self.failures_are_read else failure
         if self.refuses(asked.keys()):
-            raise self.refusal()
+            return ReplyInMemory(self.refusal())
         seen = list(asked.items())[: self.answers_first]
-        return {id_: self.answer(id_, detail) for id_, detail in seen if id_ not in self.unknown}
+        return ReplyInMemory({id_: self.answer(id_, detail) for id_, detail in seen if id_ not in self.unknown})
+
+    def read(self, asked: Mapping[int, bool], reply: "ReplyInMemory") -> Outcome:
+        self.read_at.append((loop().time(), list(asked)))
+        return reply.outcome
 
     def answer(self, id_: int, detail: bool) -> Answer:
         """What it says of an id that it knows."""
@@ -109,7 +123,9 @@ def hang() -> float:
 def engine_before(platform: PlatformInMemory, **options: Any) -> Engine:
     """An engine with the defaults of the settings, on the running loop's time."""
     lifetimes = options.pop("lifetimes", LIFETIMES)
-    cache = MemoryCache(loop().time, lifetimes, max_entries=options.pop("max_entries", 100_000))
+    cache = options.pop("cache", None) or MemoryCache(
+        loop().time, lifetimes, max_entries=options.pop("max_entries", 100_000)
+    )
     defaults = {"batch_size": 100, "max_in_flight": 4, "attempt_timeout": 2.0, "deadline": 5.0, "max_queued": 10_000}
     return Engine(platform, cache, loop().time, lifetimes, **{**defaults, **options})
 
@@ -132,7 +148,7 @@ async def ask(engine: Engine, ids: Iterable[int] | int, *, detail: bool = False,
     return [found.answer for found in (await engine.lookup(wanted, detail, fresh=fresh)).values()]
 
 
-async def at_once(engine: Engine, ids: Iterable[int], *, detail: bool = False) -> list[Found]:
+async def at_once(engine: Engine, ids: Iterable[int], *, detail: bool = False) -> list[LookupResult]:
     """One caller for each id, all starting in the same turn of the loop."""
     found = await asyncio.gather(*(engine.lookup([id_], detail) for id_ in ids))
     return [each for answers in found for each in answers.values()]
@@ -146,12 +162,12 @@ def kinds(answers: Iterable[Answer]) -> set[str]:
 async def assert_nothing_left(engine: Engine) -> None:
     """Once all deadlines and time limits are over nothing is queued or on its way, and no timer runs."""
     await asyncio.sleep(30)
-    assert engine.batcher.queued == 0
-    assert engine.batcher.in_flight == 0
-    assert engine.batcher._flying == {False: {}, True: {}}
-    assert engine.batcher._flights == {}
-    assert not engine.batcher._slots._waiting
-    assert not engine.batcher._deadlines._callers
+    assert len(engine.queue) == 0
+    assert engine.queue.in_flight == 0
+    assert engine.dispatcher.in_flight == 0
+    assert not engine.queue._waiters
+    assert not engine.dispatcher._readers
+    assert not engine.dispatcher._follow_ups
     assert loop().pending_timers() == []
 
 

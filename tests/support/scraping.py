@@ -47,6 +47,6 @@ def metrics_of(client: httpx.AsyncClient) -> Metrics:
     """The metrics of the service in process that this client calls."""
     transport = client._transport
     assert isinstance(transport, httpx.ASGITransport)
-    metrics = transport.app.state.metrics  # type: ignore[attr-defined]  # it is our FastAPI
+    metrics = transport.app.state.service.metrics  # type: ignore[attr-defined]  # it is our FastAPI
     assert isinstance(metrics, Metrics)
     return metrics

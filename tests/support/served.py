@@ -107,7 +107,7 @@ async def served(settings: Settings, clock: JumpingClock) -> AsyncIterator[Serve
     async with app.router.lifespan_context(app):
         await server.startup(sockets=[listener])
         try:
-            yield Served(app.state.engine, Caller(listener.getsockname()[1]))
+            yield Served(app.state.service.engine, Caller(listener.getsockname()[1]))
         finally:
             for each in server.servers:
                 each.close()

@@ -7,9 +7,10 @@ from typing import Any
 
 import httpx
 
-from app.lookup.resilience import Clock
+from app.lookup.policy import Clock
 from app.main import create_app
 from app.secrets import Secrets
+from app.service import Service
 from app.settings import Settings
 from tests.support.platform import TOKEN, URL, FakePlatform
 
@@ -44,6 +45,12 @@ async def service(
         httpx.AsyncClient(transport=inside, base_url="http://service") as client,
     ):
         yield client
+
+
+def service_behind(client: httpx.AsyncClient) -> Service:
+    """What answers a client of ``service``."""
+    running: Service = client._transport.app.state.service  # type: ignore[attr-defined]  # the transport holds our app
+    return running
 
 
 def assert_problem(response: httpx.Response, status: int, slug: str) -> dict[str, Any]:

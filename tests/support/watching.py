@@ -12,7 +12,8 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from app.lookup.engine import Engine
-from app.lookup.watching import Watching
+from app.lookup.subscriptions import Subscriptions
+from app.lookup.watcher import Watcher
 from app.main import create_app
 from tests.support.lookup import LIFETIMES, PlatformInMemory, engine_before
 from tests.support.platform import FakePlatform
@@ -23,12 +24,12 @@ WEBHOOK_TOKEN = "planted-hook-91c2d4e8"
 WEBHOOK = f"/webhooks/message-states/{WEBHOOK_TOKEN}"
 
 
-def watching_before(platform: PlatformInMemory, **options: Any) -> tuple[Engine, Watching]:
-    """An engine and the hub before it, on the running loop's time."""
+def watcher_before(platform: PlatformInMemory, **options: Any) -> tuple[Engine, Watcher]:
+    """An engine and a watcher, on the running loop's time."""
     lifetimes = options.setdefault("lifetimes", LIFETIMES)
-    max_waiters = options.pop("max_waiters", 10_000)
-    engine = engine_before(platform, **options)
-    return engine, Watching(engine, loop().time, lifetimes, max_waiters=max_waiters)
+    subscriptions = Subscriptions(loop().time, max_waiters=options.pop("max_waiters", 10_000))
+    engine = engine_before(platform, on_update=subscriptions.on_update, **options)
+    return engine, Watcher(engine, subscriptions, loop().time, lifetimes)
 
 
 @dataclass
@@ -115,8 +116,8 @@ class Stage:
     client: httpx.AsyncClient
 
     @property
-    def watching(self) -> Watching:
-        watching: Watching = self.app.state.watching
+    def watching(self) -> Watcher:
+        watching: Watcher = self.app.state.service.watcher
         return watching
 
     def listen(self, path: str, **headers: str) -> Listener:
@@ -145,5 +146,5 @@ async def stage(platform: FakePlatform, **overrides: Any) -> AsyncIterator[Stage
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=None) as client,
     ):
         yield Stage(app, client)
-        assert app.state.watching.waiters == 0
-        assert app.state.watching.watched == 0
+        assert app.state.service.watcher.subscriptions.waiters == 0
+        assert len(app.state.service.watcher.subscriptions) == 0

@@ -111,7 +111,7 @@ def test_wrk_sends_the_same_ids_as_python_and_reports_what_it_saw(shape: Shape, 
             length = re.search(rb"Content-Length: (\d+)", head)
             seen.append(head + await reader.readexactly(int(length[1]) if length else 0))
             await asyncio.sleep(0.002)  # some hundred answers in wrk's second are enough
-            status = b"404 Not Found" if len(seen) % 2 else b"200 OK"
+            status = b"404 Not LookupResult" if len(seen) % 2 else b"200 OK"
             writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
         writer.close()
         with suppress(ConnectionError):

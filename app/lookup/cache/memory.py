@@ -1,31 +1,21 @@
-"""The cache of one process: the least recently used answer goes first.
+"""The cache of one process: the least recently used answer goes first."""
 
-A million answers are kept as flat tuples: a third less memory than the records themselves, and, since nothing in
-them can be part of a cycle, nothing for the garbage collector to walk through.
-"""
-
-import sys
 from collections import OrderedDict
 from collections.abc import Collection
-from datetime import datetime
 
-from app.lookup.cache.protocol import Cacheable, Cached, Lifetimes, settled
-from app.lookup.failures import MessageNotFound
-from app.lookup.resilience import Clock
-from app.lookup.states import MessageRecord
-
-_Fields = tuple[float, str | None, datetime | None, int | None, str | None, bool]
-"""Second of the reply, state (None: not found), time, parts, price, whether detail was asked for."""
+from app.lookup.cache.protocol import Cached, Lifetimes
+from app.lookup.policy import Clock
+from app.lookup.record import Cacheable, merge
 
 
 class MemoryCache:
-    """At most ``max_entries`` answers, each as long as its kind lives."""
+    """At most ``max_entries`` answers, each as long as its kind lives. ``evictions`` counts those that made room."""
 
     def __init__(self, clock: Clock, lifetimes: Lifetimes, *, max_entries: int) -> None:
         self._clock = clock
         self._lifetimes = lifetimes
         self._max_entries = max_entries
-        self._entries: OrderedDict[int, _Fields] = OrderedDict()
+        self._entries: OrderedDict[int, Cached] = OrderedDict()
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -33,10 +23,9 @@ class MemoryCache:
 
     def get(self, id_: int) -> Cached | None:
         """What is known of one id and still good."""
-        fields = self._entries.get(id_)
-        if fields is None:
+        cached = self._entries.get(id_)
+        if cached is None:
             return None
-        cached = _unpacked(id_, fields)
         if self._clock() - cached.replied_at >= self._lifetimes.of(cached.answer):
             del self._entries[id_]
             return None
@@ -57,16 +46,16 @@ class MemoryCache:
         """Keep an answer; the oldest unused one makes room."""
         return self.adopt(id_, Cached(answer, self._clock()))
 
-    def adopt(self, id_: int, news: Cached) -> Cacheable:
-        """Keep an answer that the platform gave some time ago, to another replica: the fresher one counts as new."""
+    def adopt(self, id_: int, told: Cached) -> Cacheable:
+        """Keep an answer that the platform gave some time ago, to another replica: the later reply counts as new."""
         old = self.get(id_)  # which makes it the most recently used
-        if old is not None and old.replied_at > news.replied_at:
-            old, news = news, old
-        kept = settled(news.answer, old.answer if old else None)
-        if self._clock() - news.replied_at >= self._lifetimes.of(kept):
+        if old is not None and old.replied_at > told.replied_at:
+            old, told = told, old
+        kept = merge(told.answer, old.answer if old else None, in_order=True)
+        if self._clock() - told.replied_at >= self._lifetimes.of(kept):
             self._entries.pop(id_, None)
             return kept
-        self._entries[id_] = _packed(kept, news.replied_at)
+        self._entries[id_] = Cached(kept, told.replied_at)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
             self.evictions += 1
@@ -74,18 +63,3 @@ class MemoryCache:
 
     async def aclose(self) -> None:
         """Nothing was opened."""
-
-
-def _packed(answer: Cacheable, replied_at: float) -> _Fields:
-    if isinstance(answer, MessageNotFound):
-        return replied_at, None, None, None, None, False
-    # A few words and prices stand in most answers: each is kept once.
-    price = None if answer.price_per_part is None else sys.intern(answer.price_per_part)
-    return replied_at, sys.intern(answer.state), answer.changed_at, answer.parts, price, answer.detailed
-
-
-def _unpacked(id_: int, fields: _Fields) -> Cached:
-    replied_at, state, changed_at, parts, price, detailed = fields
-    if state is None:
-        return Cached(MessageNotFound("the platform did not know it"), replied_at)
-    return Cached(MessageRecord(id_, state, changed_at, parts, price, detailed), replied_at)

@@ -1,13 +1,11 @@
 """What the engine needs of a cache, and what is kept in one."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from app.lookup.failures import MessageNotFound
-from app.lookup.states import MessageRecord, Outcome
-
-Cacheable = MessageRecord | MessageNotFound
+from app.lookup.record import Cacheable, Outcome
 
 
 class Cached(NamedTuple):
@@ -51,25 +49,3 @@ class Cache(Protocol):
 
     async def aclose(self) -> None:
         """Let go of everything that was opened."""
-
-
-def serves(answer: Cacheable, detail: bool) -> bool:
-    """Whether an answer has what is wanted."""
-    return not detail or isinstance(answer, MessageNotFound) or answer.detailed
-
-
-def settled(new: Cacheable, old: Cacheable | None) -> Cacheable:
-    """What counts after a new answer to a question: a final state stays, whatever the platform says later.
-
-    Parts and price of the new answer are taken over, since they may have been the reason to ask again; those that
-    were known stay where the state is the same.
-    """
-    if not isinstance(old, MessageRecord):
-        return new
-    if old.meaning.final and (isinstance(new, MessageNotFound) or new.state != old.state):
-        if isinstance(new, MessageRecord) and new.detailed and not old.detailed:
-            return replace(old, parts=new.parts, price_per_part=new.price_per_part, detailed=True)
-        return old
-    if isinstance(new, MessageRecord) and old.detailed and not new.detailed and old.state == new.state:
-        return replace(new, parts=old.parts, price_per_part=old.price_per_part, detailed=True)
-    return new

@@ -1,39 +1,43 @@
-"""The store that replicas share: Redis or Valkey. Only this module and ``wire`` know redis-py.
+"""The store that replicas share: Redis or Valkey. Only this module knows redis-py.
 
 Never worse than without it: a call has 50 ms, connecting happens beside the lookups, and a server in trouble is left
-alone. Whatever goes wrong is a miss, a count and, where the condition changes, one line in the log.
+alone. Whatever goes wrong is a miss, a count and, where its health changes, one line in the log.
 """
 
 import asyncio
+import contextlib
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
+from typing import Any
 
 from redis import exceptions
-from redis.asyncio.connection import AbstractConnection, ConnectionPool
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.lookup.cache.condition import Condition, time_limit
-from app.lookup.cache.lines import say_heard, say_told, say_used, say_written
+from app.lookup.cache.health import Health, time_limit
 from app.lookup.cache.protocol import Cached, Lifetimes
-from app.lookup.cache.values import PUBLISH, READ, WRITE, Script, decode, encode
-from app.lookup.cache.wire import close, kind, run, subscribed
-from app.lookup.resilience import Clock
+from app.lookup.cache.redis_values import PUBLISH, READ, WRITE, Script, decode, encode
+from app.lookup.policy import Clock
 
 CALL_LIMIT = 0.05
 """Seconds that a lookup waits for Redis, at most."""
 CONNECT_LIMIT = 1.0
 """Seconds for a connection, TLS and login included. Only the service's start waits for it."""
-NEWS = "news"
-"""The channel's name, after the prefix of the keys."""
+SILENCE = 15.0
+"""Seconds without an update after which the server is asked whether it is still there, and which it has to answer in.
+Nobody tells of a connection that a firewall has forgotten."""
+CHANNEL = "news"
+"""The channel's name, after the prefix of the keys; replicas of version 0.1 use it too."""
 
 Observe = Callable[[str, float, str], None]
 
 
 class RedisStore:
-    """One connection to a Redis that other replicas use as well.
+    """A Redis that other replicas use as well.
 
     ``errors`` counts failures by kind: ``timeout``, ``connection``, ``authentication``, ``refused`` (an error reply),
     ``protocol``, and ``value`` for what is there but cannot be read. ``observe`` is called after each round trip with
@@ -41,12 +45,22 @@ class RedisStore:
     its failures alone.
     """
 
-    def __init__(self, url: str, prefix: str, platform_url: str, clock: Clock, lifetimes: Lifetimes) -> None:
-        # The pool only reads the URL: one connection serves all, since its calls are gathered.
-        self._pool = ConnectionPool.from_url(
+    def __init__(
+        self,
+        url: str,
+        prefix: str,
+        platform_url: str,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        observe: Observe = lambda _operation, _seconds, _outcome: None,
+    ) -> None:
+        # One connection serves all calls, since they are gathered; another one is the subscription's.
+        self._client = Redis.from_url(
             url,
             protocol=2,
-            retry=Retry(NoBackoff(), 0),
+            single_connection_client=True,
+            # Servers close connections that were idle for long: once more, on a new one.
+            retry=Retry(NoBackoff(), 1),
             socket_timeout=None,
             socket_connect_timeout=None,
             driver_info=None,
@@ -56,53 +70,65 @@ class RedisStore:
         self._keys = f"{prefix}:{hashlib.blake2b(platform_url.encode(), digest_size=6).hexdigest()}:"
         self._clock = clock
         self._lifetimes = lifetimes
-        self._connection: AbstractConnection | None = None
+        self._observe = observe
         self._connecting: asyncio.Task[None] | None = None
         self._turn = asyncio.Lock()
-        self._use = Condition(clock, say_used)
-        self._writing = Condition(clock, say_written)
-        self._telling = Condition(clock, say_told)
-        self._hearing = Condition(clock, say_heard)
+        self._use = Health(
+            clock,
+            lost="Redis cannot be used: lookups go on with the memory cache and the platform",
+            found="Redis is used again",
+        )
+        self._listening = Health(
+            clock,
+            lost="Redis refuses the subscription: callers that wait here learn of changes from the platform alone",
+            found="Redis accepts the subscription again",
+        )
         # A server that refuses one of these (full, read-only, without the right) may still be read.
-        self._refusable = {"write": self._writing, "publish": self._telling}
+        self._refusable = {
+            "write": Health(
+                clock,
+                lost="Redis rejects writes: replicas no longer share new results",
+                found="Redis accepts writes again",
+            ),
+            "publish": Health(
+                clock,
+                lost="Redis rejects updates: callers that wait on other replicas learn changes from the platform alone",
+                found="Redis accepts updates again",
+            ),
+        }
+        self.usable = False
         self.errors: Counter[str] = Counter()
-        self.observe: Observe = lambda _operation, _seconds, _outcome: None
-
-    @property
-    def usable(self) -> bool:
-        """Whether there is a connection to a server that answers."""
-        return self._connection is not None
 
     def ready(self) -> bool:
         """Whether it can be asked now. Where it cannot, it is looked for beside the lookups once it is time."""
-        if self._connection is None and self._connecting is None and self._use.may_try():
+        if not self.usable and self._connecting is None and self._use.may_try():
             self._connecting = asyncio.get_running_loop().create_task(self.connect())
         return self.usable
 
     def writable(self) -> bool:
         """Whether it is worth while to write: a full or read-only server can still be read."""
-        return (self.ready() or self._connecting is not None) and self._writing.may_try()
+        return (self.ready() or self._connecting is not None) and self._refusable["write"].may_try()
 
     async def connect(self) -> None:
         """Connect and see whether a read is answered in time. Never raises: what failed is tried again later."""
         started = self._clock()
-        connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py left it without
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
-                await connection.connect()
-            async with time_limit(CALL_LIMIT):
-                await run(connection, READ, [f"{self._keys}0"], [])
+                await self._client.initialize()
+                await self._connection.connect()
+            async with time_limit(CALL_LIMIT), self._turn:
+                await self._run(READ, [f"{self._keys}0"], [])
         except Exception as error:
-            await close(connection)
+            await self._drop()
             # A refusal is clear; being late may be chance.
-            self._use.failed(self._count("connect", started, error), at_once=kind(error) != "timeout")
+            self._use.failed(self._count("connect", started, error), at_once=_kind(error) != "timeout")
         except asyncio.CancelledError:
-            await close(connection)
+            await self._drop()
             raise
         else:
-            self._connection = connection
+            self.usable = True
             self._use.worked()
-            self.observe("connect", self._clock() - started, "ok")
+            self._observe("connect", self._clock() - started, "ok")
         finally:
             self._connecting = None
 
@@ -113,7 +139,7 @@ class RedisStore:
     async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
         """Write answers, each for what is left of its lifetime.
 
-        Returns what is there instead, where the server's rule (``protocol.settled``) kept more or something else;
+        Returns what is there instead, where the server's rule (``record.merge``) kept more or something else;
         None where it failed.
         """
         if not self.ready() and self._connecting is not None:
@@ -131,40 +157,36 @@ class RedisStore:
         reply = await self._call("write", WRITE, arguments, flat, CALL_LIMIT)
         return None if reply is None else self._decoded(arguments, reply)
 
-    async def publish(self, news: Collection[bytes]) -> None:
-        """Tell all replicas, this one included; lost where it fails."""
-        if self._telling.may_try():
-            await self._call("publish", PUBLISH, [NEWS], list(news), CALL_LIMIT)
+    async def publish(self, updates: Collection[bytes]) -> None:
+        """Send updates to all replicas, this one included; lost where it fails."""
+        if self._refusable["publish"].may_try():
+            await self._call("publish", PUBLISH, [CHANNEL], list(updates), CALL_LIMIT)
 
-    async def listen(self, take: Callable[[bytes], None]) -> None:
-        """Pass on what replicas publish, for ever. Never raises: whatever fails is tried again."""
+    async def listen(self, receive: Callable[[bytes], None]) -> None:
+        """Pass on what replicas publish, until it is cancelled. Never raises: whatever fails is tried again."""
         while True:
-            connection = self._pool.make_connection()  # type: ignore[no-untyped-call]  # redis-py has no types here
             try:
-                async with asyncio.timeout(CONNECT_LIMIT):
-                    await connection.connect()
-                async for news in subscribed(connection, f"{self._keys}{NEWS}", self._hearing.worked):
-                    take(news)
+                await self._subscribe(receive)
             except Exception as error:
                 why = self._count("listen", self._clock(), error)
                 # A connection that is lost is lost for lookups as well, and told by them.
                 if isinstance(error, exceptions.ResponseError):
-                    self._hearing.failed(why, at_once=True)
-            finally:
-                await close(connection)
-            await asyncio.sleep(Condition.PAUSE)
+                    self._listening.failed(why, at_once=True)
+            await asyncio.sleep(Health.PAUSE)
 
     def unreadable(self, operation: str) -> None:
-        """Count a value or news that another version wrote, or somebody else."""
+        """Count a value or an update that another version wrote, or somebody else."""
         self.errors["value"] += 1
-        self.observe(operation, 0.0, "value")
+        self._observe(operation, 0.0, "value")
 
     async def aclose(self) -> None:
         """Close what is open."""
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
-        await self._drop()
+        self.usable = False
+        with contextlib.suppress(Exception):  # it is given up anyway
+            await self._client.aclose()
 
     # --- one round trip ---
 
@@ -177,13 +199,20 @@ class RedisStore:
         started = self._clock()
         try:
             async with time_limit(limit), self._turn:
-                if self._connection is None:
+                if not self.usable:
                     return None  # lost, and counted, by whoever had the turn before
-                reply = await self._trip(self._connection, script, [f"{self._keys}{id_}" for id_ in ids], arguments)
+                try:
+                    reply = await self._run(script, [f"{self._keys}{id_}" for id_ in ids], arguments)
+                except exceptions.ResponseError:
+                    raise
+                except BaseException:
+                    # A reply may still come, and would be taken for the answer to the next question.
+                    await self._drop()
+                    raise
         except Exception as error:  # whatever it is, it is Redis's failure and not a lookup's
             refused = isinstance(error, exceptions.ResponseError)
-            condition = self._refusable.get(operation, self._use) if refused else self._use
-            condition.failed(self._count(operation, started, error))
+            health = self._refusable.get(operation, self._use) if refused else self._use
+            health.failed(self._count(operation, started, error))
             if not self._use.good:
                 await self._drop()
             self.ready()
@@ -191,35 +220,53 @@ class RedisStore:
         self._use.worked()
         if operation in self._refusable:
             self._refusable[operation].worked()
-        self.observe(operation, self._clock() - started, "ok")
+        self._observe(operation, self._clock() - started, "ok")
         return reply
 
-    async def _trip(
-        self, connection: AbstractConnection, script: Script, keys: list[str], arguments: list[bytes]
-    ) -> object:
+    async def _run(self, script: Script, keys: list[str], arguments: list[bytes]) -> Any:
+        """Run a script; a server that does not know it yet is given its text."""
         try:
-            try:
-                return await run(connection, script, keys, arguments)
-            except exceptions.ConnectionError:
-                # Servers close connections that were idle for long: once more, on a new one.
-                return await run(connection, script, keys, arguments)
-        except exceptions.ResponseError:
-            raise
-        except BaseException:
-            # A reply may still come, and would be taken for the answer to the next question.
-            await self._drop()
-            raise
+            return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
+        except exceptions.NoScriptError:
+            return await self._client.eval(script.text, len(keys), *keys, *arguments)
+
+    async def _subscribe(self, receive: Callable[[bytes], None]) -> None:
+        async with self._client.pubsub() as subscription:
+            async with asyncio.timeout(CONNECT_LIMIT):
+                await subscription.subscribe(f"{self._keys}{CHANNEL}")
+            if (await self._next_message(subscription))["type"] != "subscribe":
+                raise exceptions.InvalidResponse("not what a subscriber is told")
+            self._listening.worked()
+            while True:
+                message = await self._next_message(subscription)
+                if message["type"] == "message":
+                    receive(message["data"])
+
+    async def _next_message(self, subscription: PubSub) -> dict[str, Any]:
+        message: dict[str, Any] | None = await subscription.get_message(timeout=SILENCE)
+        if message is None:
+            await subscription.ping()
+            message = await subscription.get_message(timeout=SILENCE)
+        if message is None:
+            raise TimeoutError
+        return message
+
+    @property
+    def _connection(self) -> Any:
+        return self._client.connection
 
     async def _drop(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            await close(connection)
+        """Let go of the connection, whatever its condition."""
+        self.usable = False
+        if self._connection is not None:
+            with contextlib.suppress(Exception):  # it is given up anyway
+                await self._connection.disconnect(nowait=True)
 
     def _count(self, operation: str, started: float, error: Exception) -> str:
         """Count a failure. Returns what the log may say of it: never its text, which is the server's."""
-        outcome = kind(error)
+        outcome = _kind(error)
         self.errors[outcome] += 1
-        self.observe(operation, self._clock() - started, outcome)
+        self._observe(operation, self._clock() - started, outcome)
         return f"{outcome}, {type(error).__name__}"
 
     def _decoded(self, ids: Iterable[int], reply: object) -> dict[int, Cached]:
@@ -236,3 +283,14 @@ class RedisStore:
             if cached is not None:
                 found[id_] = cached
         return found
+
+
+def _kind(error: Exception) -> str:
+    """The kind of a failure."""
+    if isinstance(error, TimeoutError | exceptions.TimeoutError):
+        return "timeout"
+    if isinstance(error, exceptions.AuthenticationError | exceptions.AuthorizationError):
+        return "authentication"
+    if isinstance(error, exceptions.ConnectionError | OSError):
+        return "connection"
+    return "refused" if isinstance(error, exceptions.ResponseError) else "protocol"

@@ -76,12 +76,12 @@ async def test_the_largest_part_is_asked_first() -> None:
 async def test_where_everything_is_refused_the_search_ends_early(size: int, refusal: type[LookupFailure]) -> None:
     platform = PlatformInMemory(refuses=lambda ids: True, refusal=refusal)
     engine = await warmed(platform)
-    failures_before = engine.guard.circuit._failures
+    failures_before = engine.policy.circuit_breaker._failures
     answers = await ask(engine, range(size))
     assert kinds(answers) == {refusal.__name__}
     assert len(platform.requests) <= 2 * math.log2(size) + 2 + 2
-    assert engine.guard.circuit._failures == failures_before + 1
-    assert not any(engine.batcher._isolation.goes_alone(id_) for id_ in range(size)), "no id is to blame"
+    assert engine.policy.circuit_breaker._failures == failures_before + 1
+    assert not any(engine.batching.is_poison(id_) for id_ in range(size)), "no id is to blame"
     await assert_nothing_left(engine)
 
 
@@ -92,7 +92,7 @@ async def test_few_ids_that_are_each_refused_alone_are_culprits_and_no_sign_of_a
     engine = await warmed(platform)
     assert kinds(await ask(engine, range(size))) == {"UnknownRefusal"}
     assert len(platform.requests) == 2 * size - 1 <= 2 * math.log2(size) + 2
-    assert engine.guard.circuit._failures == 0
+    assert engine.policy.circuit_breaker._failures == 0
     platform.requests.clear()
     await ask(engine, range(size))
     assert [request.ids for request in platform.requests] == [[id_] for id_ in range(size)]
@@ -125,7 +125,7 @@ async def test_the_search_goes_on_when_one_of_the_two_is_accepted() -> None:
     found = await engine.lookup(range(100), False)
     assert {id_ for id_, each in found.items() if kinds([each.answer]) == {"deliver"}} == innocent
     assert {ids[0] for ids in (request.ids for request in platform.requests) if len(ids) == 1} == set(range(100))
-    assert engine.guard.circuit._failures == 0
+    assert engine.policy.circuit_breaker._failures == 0
 
 
 @on_virtual_time
@@ -134,7 +134,7 @@ async def test_a_platform_that_refuses_everything_under_load_opens_the_circuit()
     engine = await warmed(platform)
     for start in range(0, 1000, 100):
         await ask(engine, range(start, start + 100))
-    assert engine.guard.circuit.state == "open"
+    assert engine.policy.circuit_breaker.state == "open"
 
 
 @on_virtual_time
@@ -199,11 +199,11 @@ async def test_splitting_neither_fills_nor_empties_the_retry_budget() -> None:
     platform.poisons(0)
     engine = await warmed(platform)
     for _ in range(5):
-        engine.guard.budget.take()
-    before = engine.guard.budget._tokens
+        engine.policy.retry_budget.take()
+    before = engine.policy.retry_budget._tokens
     await ask(engine, range(100))
     assert len(platform.requests) > 10
-    assert engine.guard.budget._tokens == pytest.approx(before + 0.1)
+    assert engine.policy.retry_budget._tokens == pytest.approx(before + 0.1)
 
 
 @on_virtual_time
@@ -230,7 +230,7 @@ async def test_whoever_was_not_asked_when_the_way_was_shut_gets_the_reason_and_n
     answers = await ask(engine, range(100))
     assert kinds(answers) == {answer}
     assert len(platform.requests) == at
-    assert engine.guard.circuit._failures == 0
+    assert engine.policy.circuit_breaker._failures == 0
     await assert_nothing_left(engine)
 
 
@@ -241,4 +241,4 @@ async def test_a_search_that_the_deadline_ends_is_no_failure_of_the_platform() -
     engine = engine_before(platform)
     assert kinds(await ask(engine, range(100))) == {"DeadlinePassed"}
     await assert_nothing_left(engine)
-    assert engine.guard.circuit._failures == 0
+    assert engine.policy.circuit_breaker._failures == 0

@@ -111,7 +111,7 @@ async def test_a_platform_that_fails_everything_for_three_seconds_is_left_alone(
     callers = []
     for id_ in range(9 * 200):
         now = loop().time()
-        if engine.guard.circuit.state == "open":
+        if engine.policy.circuit_breaker.state == "open":
             opened[0] = min(opened[0], now)
         if now - broken_at >= 3:
             platform.failing = None

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Cacheable, Lifetimes, settled
+from app.lookup.cache.protocol import Lifetimes
 from app.lookup.failures import MessageNotFound
-from app.lookup.states import STATES, MessageRecord
+from app.lookup.record import STATES, Cacheable, MessageRecord, merge
 from tests.support.lookup import LIFETIMES, WHEN, Now
 
 NOT_FOUND = MessageNotFound("left out")
@@ -137,7 +137,7 @@ def test_parts_and_price_stay_while_the_state_stays(cache: MemoryCache) -> None:
 
 @given(new=ANSWERS, old=st.one_of(ANSWERS, st.none()))
 def test_what_counts_after_a_new_answer(new: Cacheable, old: Cacheable | None) -> None:
-    kept = settled(new, old)
+    kept = merge(new, old, in_order=True)
     old_record, new_record = (each if isinstance(each, MessageRecord) else None for each in (old, new))
     if old_record and old_record.meaning.final:
         assert isinstance(kept, MessageRecord)
@@ -154,7 +154,7 @@ def test_what_counts_after_a_new_answer(new: Cacheable, old: Cacheable | None) -
             assert (kept.parts, kept.price_per_part) in details
         else:
             assert (kept.parts, kept.price_per_part) == (None, None)
-    assert settled(new, kept) == kept, "the same answer again changes nothing"
+    assert merge(new, kept, in_order=True) == kept, "the same answer again changes nothing"
 
 
 @given(answers=st.lists(ANSWERS, min_size=1, max_size=6))
@@ -162,7 +162,7 @@ def test_after_the_first_final_answer_the_state_stays(answers: list[Cacheable]) 
     kept: Cacheable | None = None
     first_final = next((each.state for each in answers if isinstance(each, MessageRecord) and each.meaning.final), None)
     for answer in answers:
-        kept = settled(answer, kept)
+        kept = merge(answer, kept, in_order=True)
     if first_final is not None:
         assert isinstance(kept, MessageRecord)
         assert kept.state == first_final

@@ -1,10 +1,10 @@
-"""How a wait ends when no answer comes: deadlines, draining, aborting, defects."""
+"""How a wait ends when no answer comes: deadlines, closing, unhandled errors."""
 
 import asyncio
 
 import pytest
 
-from app.lookup.failures import Overloaded, Unreachable
+from app.lookup.failures import Overloaded
 from tests.support.lookup import (
     LATENCY,
     PlatformInMemory,
@@ -63,64 +63,37 @@ async def test_an_entry_lives_while_any_of_its_waiters_has_time() -> None:
 
 
 @on_virtual_time
-async def test_draining_finishes_what_is_queued() -> None:
-    platform = PlatformInMemory()
-    engine = await warmed(platform, max_in_flight=1, batch_size=2)
-    callers = [asyncio.create_task(ask(engine, id_)) for id_ in range(7)]
-    await asyncio.sleep(0)
-    await engine.batcher.drain()
-    assert [kinds(answers) for answers in await asyncio.gather(*callers)] == [{"deliver"}] * 7
-    assert len(platform.requests) == 4
-    await assert_nothing_left(engine)
-
-
-@on_virtual_time
-async def test_draining_ends_when_everybody_left() -> None:
-    platform = PlatformInMemory(failing=Unreachable)
-    engine = await warmed(platform, max_in_flight=1)
-    callers = [asyncio.create_task(ask(engine, id_)) for id_ in range(3)]
-    await asyncio.sleep(0)
-    for caller in callers:
-        caller.cancel()
-    await asyncio.gather(*callers, return_exceptions=True)
-    await engine.batcher.drain()
-    assert engine.batcher.queued == 0
-    assert platform.requests == []
-
-
-@on_virtual_time
-async def test_aborting_answers_everybody_now_and_leaves_nothing_behind() -> None:
+async def test_closing_answers_everybody_now_and_leaves_nothing_behind() -> None:
     platform = PlatformInMemory(latency=hang)
     engine = await warmed(platform, max_in_flight=2, batch_size=1)
     callers = [asyncio.create_task(ask(engine, id_)) for id_ in range(5)]
     await asyncio.sleep(0.1)
     before = loop().time()
-    await engine.batcher.abort()
+    await engine.aclose()
     for caller in callers:
         (answer,) = await caller
         assert isinstance(answer, Overloaded)
         assert answer.retry_after
     assert loop().time() == before
     assert platform.in_flight == 0
-    assert engine.batcher.in_flight == engine.batcher.queued == 0
+    assert engine.dispatcher.in_flight == len(engine.queue) == 0
     await assert_nothing_left(engine)
 
 
 @on_virtual_time
-async def test_aborting_before_the_flight_took_its_first_step_leaves_nothing_behind() -> None:
+async def test_closing_before_a_worker_took_its_first_step_leaves_nothing_behind() -> None:
     platform = PlatformInMemory()
     engine = await warmed(platform)
     caller = asyncio.create_task(ask(engine, 1))
     await asyncio.sleep(0)
-    engine.batcher._dispatch()
-    await engine.batcher.abort()
+    await engine.aclose()
     assert kinds(await caller) == {"Overloaded"}
     assert platform.requests == []
     await assert_nothing_left(engine)
 
 
 @on_virtual_time
-async def test_a_defect_in_a_flight_is_everybodys_internal_error_and_blocks_nothing(
+async def test_an_unhandled_error_in_a_request_is_everybodys_internal_error_and_blocks_nothing(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     platform = PlatformInMemory()

@@ -5,10 +5,10 @@ import gc
 
 import pytest
 
-from app.lookup.engine import Found
+from app.lookup.engine import LookupResult
 from app.lookup.failures import MessageNotFound, ServerError
-from app.lookup.states import MessageRecord
-from app.lookup.waiting import Source
+from app.lookup.queue import Source
+from app.lookup.record import MessageRecord
 from tests.support.lookup import (
     LATENCY,
     WHEN,
@@ -48,10 +48,10 @@ async def test_each_answer_is_handed_over_as_soon_as_it_is_there() -> None:
     started = loop().time()
     heard: list[tuple[int, Source, float]] = []
 
-    def hear(id_: int, found: Found) -> None:
+    def hear(id_: int, found: LookupResult) -> None:
         heard.append((id_, found.source, loop().time() - started))
 
-    found = await engine.lookup([1, 2, 9, 3, 4], False, on_found=hear)
+    found = await engine.lookup([1, 2, 9, 3, 4], False, on_result=hear)
     assert [(id_, source) for id_, source, _ in heard] == [
         (9, Source.CACHE), *((id_, Source.UPSTREAM) for id_ in (1, 2, 3, 4)),
     ]  # fmt: skip
@@ -63,11 +63,11 @@ async def test_each_answer_is_handed_over_as_soon_as_it_is_there() -> None:
 async def test_who_fails_over_an_answer_fails_alone() -> None:
     engine = engine_before(PlatformInMemory())
 
-    def fail(_id: int, _found: Found) -> None:
+    def fail(_id: int, _found: LookupResult) -> None:
         raise ZeroDivisionError
 
     failing, other = await asyncio.gather(
-        engine.lookup([1, 2], False, on_found=fail), engine.lookup([1, 2, 3], False), return_exceptions=True
+        engine.lookup([1, 2], False, on_result=fail), engine.lookup([1, 2, 3], False), return_exceptions=True
     )
     assert isinstance(failing, ZeroDivisionError)
     assert isinstance(other, dict)
@@ -79,11 +79,11 @@ async def test_who_fails_over_an_answer_fails_alone() -> None:
 async def test_who_fails_over_a_refusal_leaves_nothing_in_the_queue() -> None:
     engine = engine_before(PlatformInMemory(), max_queued=2)
 
-    def fail(_id: int, _found: Found) -> None:
+    def fail(_id: int, _found: LookupResult) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        await engine.lookup([1, 2, 3], False, on_found=fail)
+        await engine.lookup([1, 2, 3], False, on_result=fail)
     await assert_nothing_left(engine)
     assert kinds(await ask(engine, [1, 2])) == {"deliver"}
 
@@ -98,7 +98,7 @@ async def test_a_lookup_leaves_the_garbage_collector_nothing_to_do() -> None:
     try:
         for start in (0, 10, 20):
             ids = range(start, start + 9)
-            await asyncio.gather(engine.lookup(ids, False, on_found=lambda _id, _found: None), at_once(engine, ids))
+            await asyncio.gather(engine.lookup(ids, False, on_result=lambda _id, _found: None), at_once(engine, ids))
         assert gc.collect() == 0
     finally:
         gc.enable()

@@ -6,14 +6,13 @@ refuses or answers in part. The engine has few slots, small batches and a small 
 
 import asyncio
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from hypothesis import event, given
 from hypothesis import strategies as st
 
 from app.lookup.cache.protocol import Lifetimes
-from app.lookup.engine import Engine, Found
+from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import (
     AccountLocked,
     CredentialsRejected,
@@ -26,7 +25,7 @@ from app.lookup.failures import (
     UnknownRefusal,
     Unreachable,
 )
-from app.lookup.states import STATES, MessageRecord
+from app.lookup.record import STATES, MessageRecord
 from tests.support.lookup import PlatformInMemory, assert_nothing_left, engine_before, kinds
 from tests.support.virtual_time import loop, on_virtual_time
 
@@ -75,7 +74,7 @@ class Answered:
     """What one caller got, and how long it took."""
 
     call: Call
-    found: dict[int, Found]
+    found: dict[int, LookupResult]
     seconds: float
 
 
@@ -136,7 +135,7 @@ def assert_polite(platform: PlatformInMemory, slots: int, batch_size: int) -> No
     slots=SLOTS,
     batch_size=BATCH_SIZES,
     max_queued=st.sampled_from([3, 1000]),
-    reading=st.sampled_from([0.0, 0.02]),
+    failures_are_read=st.booleans(),
 )
 @on_virtual_time
 async def test_whatever_happens_everybody_is_answered_once_and_nothing_is_left_behind(
@@ -151,7 +150,7 @@ async def test_whatever_happens_everybody_is_answered_once_and_nothing_is_left_b
     slots: int,
     batch_size: int,
     max_queued: int,
-    reading: float,
+    failures_are_read: bool,
 ) -> None:
     platform = PlatformInMemory(
         states=states,
@@ -159,7 +158,7 @@ async def test_whatever_happens_everybody_is_answered_once_and_nothing_is_left_b
         odd_entries=dict(odd_entries),
         unknown=unknown,
         refusal=refusal,
-        reading=reading,
+        failures_are_read=failures_are_read,
     )
     platform.poisons(*poisoned)
     next_of(latencies, platform)
@@ -214,7 +213,7 @@ async def test_a_poisoned_id_harms_nobody_else(
     for each in answered:
         for id_, found in each.found.items():
             assert isinstance(found.answer, UnknownRefusal) is (id_ == poisoned)
-    # Found once in a hunt of two requests a halving, then asked alone.
+    # LookupResult once in a hunt of two requests a halving, then asked alone.
     hunts = sum(poisoned in request.entries and len(request.entries) > 1 for request in platform.requests)
     # As many flights as there are slots may have taken it along before the first one came to its end.
     assert hunts <= slots * math.ceil(math.log2(max(2, batch_size)) + 1)
@@ -253,19 +252,19 @@ async def test_without_faults_an_id_is_never_in_two_requests_at_once_but_for_its
     engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size)
     flying: list[tuple[int, bool]] = []
     twice: list[tuple[int, bool]] = []
-    original = platform.ask
+    original = platform.send
 
-    async def watched(asked: dict[int, bool], replied: Callable[[], bool]) -> object:
+    async def watched(asked: dict[int, bool]) -> object:
         # Who wants no detail joins a flight that has it. An assertion here would be one more failed request.
         twice.extend(each for each in asked.items() if each in flying or (each[0], True) in flying)
         flying.extend(asked.items())
         try:
-            return await original(asked, replied)
+            return await original(asked)
         finally:
             for question in asked.items():
                 flying.remove(question)
 
-    platform.ask = watched  # type: ignore[method-assign,assignment]  # the test listens at the platform's door
+    platform.send = watched  # type: ignore[method-assign,assignment]  # the test listens at the platform's door
     answered = await play(engine, calls)
     await assert_nothing_left(engine)
     assert_answered(answered, platform)

@@ -6,7 +6,7 @@ import itertools
 import pytest
 
 from app.lookup.failures import LookupFailure, MessageNotFound, ServerError
-from app.lookup.states import MessageRecord
+from app.lookup.record import MessageRecord
 from tests.support.lookup import PlatformInMemory, ask, assert_nothing_left, engine_before, kinds, warmed
 from tests.support.virtual_time import on_virtual_time
 

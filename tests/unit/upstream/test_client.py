@@ -28,7 +28,7 @@ from app.lookup.failures import (
     UnexpectedStatus,
     Unreachable,
 )
-from app.lookup.states import MessageRecord
+from app.lookup.record import MessageRecord
 from app.upstream.client import MAX_REPLY_BYTES, UpstreamClient
 from app.upstream.credentials import Credentials
 from app.upstream.transport import failure_of

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lookup.failures import LookupFailure
-from app.lookup.platform import Answer
-from app.lookup.states import MessageRecord
+from app.lookup.record import Answer, MessageRecord
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
 from app.upstream.wire import decode, encode

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
-from app.lookup.states import MessageRecord
+from app.lookup.record import MessageRecord
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 DOCUMENTED_MOMENT = datetime(2021, 4, 26, 15, 15, 3, tzinfo=MOSCOW)

@@ -1,0 +1,109 @@
+"""What is read from the running service when somebody scrapes its metrics."""
+
+from collections.abc import Callable, Iterable
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from app.lookup.cache.memory import MemoryCache
+from app.lookup.engine import Engine
+from app.lookup.failures import LookupFailure
+from app.lookup.queue import Source
+from app.lookup.watcher import Watcher
+from app.telemetry.metrics import PREFIX
+from app.upstream.client import UpstreamClient
+from app.upstream.webhook import WebhookReader
+
+WEBHOOK_RESULTS = ("taken", "unreadable")
+CIRCUIT_STATES = ("closed", "open", "half-open")
+
+
+def engine_metrics(engine: Engine, cache: MemoryCache, client: UpstreamClient) -> Callable[[], Iterable[Metric]]:
+    """A reader of the engine's counts and states, for ``Metrics.read_at_scrape``."""
+    return lambda: [*_lookups(engine), *_policy(engine), *_cache(cache), *_oddities(client)]
+
+
+def watcher_metrics(watcher: Watcher, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
+    """A reader of what those cost who wait, and of what the webhook brings."""
+
+    def read() -> Iterable[Metric]:
+        yield _gauge("waiters", "Callers that wait for news or read a stream of it.", watcher.subscriptions.waiters)
+        yield _gauge("watched_ids", "Ids that somebody waits for.", len(watcher.subscriptions))
+        yield CounterMetricFamily(
+            f"{PREFIX}_watch_rounds", "Times the platform was asked for those who wait.", value=watcher.cycles
+        )
+        taken = {result: webhook.entries[result] for result in WEBHOOK_RESULTS}
+        yield _counter("webhook_entries", "Entries of the platform's webhook, by what became of them.", "result", taken)
+
+    return read
+
+
+def _lookups(engine: Engine) -> Iterable[Metric]:
+    yield _counter("lookups", "Ids looked up, by where the answer came from.", "source", _all(engine.lookups, Source))
+    yield _counter("lookup_failures", "Ids answered with a problem, by its slug.", "problem", _problems(engine))
+    yield _gauge("queued_ids", "Ids that wait for a slot towards the platform.", len(engine.queue))
+    yield _gauge("upstream_in_flight", "Slots towards the platform in use.", engine.dispatcher.in_flight)
+    yield _gauge(
+        "batching_enabled",
+        "1 while ids travel together, 0 while the platform was seen to answer arrays only in part.",
+        engine.batching.enabled,
+    )
+
+
+def _policy(engine: Engine) -> Iterable[Metric]:
+    policy = engine.policy
+    retries = {"made": policy.retry_budget.taken, "refused": policy.retry_budget.refused}
+    yield _counter("upstream_retries", "Retries, made or refused by the budget.", "decision", retries)
+    circuit = GaugeMetricFamily(f"{PREFIX}_circuit_state", "1 for the circuit's present state.", labels=["state"])
+    for state in CIRCUIT_STATES:
+        circuit.add_metric([state], float(policy.circuit_breaker.state == state))
+    yield circuit
+    held = policy.lockout.reason
+    latch = GaugeMetricFamily(
+        f"{PREFIX}_latch_held", "1 while rejected credentials are kept at home.", labels=["reason"]
+    )
+    for kind in policy.lockout.SECONDS:
+        latch.add_metric([kind.slug], float(type(held) is kind))
+    yield latch
+
+
+def _cache(cache: MemoryCache) -> Iterable[Metric]:
+    yield _gauge("cache_entries", "Answers in the memory cache.", len(cache))
+    yield CounterMetricFamily(
+        f"{PREFIX}_cache_evictions", "Answers that had to make room before their time.", value=cache.evictions
+    )
+
+
+def _oddities(client: UpstreamClient) -> Iterable[Metric]:
+    yield CounterMetricFamily(
+        f"{PREFIX}_undocumented_states",
+        "Answers with a state that the platform's documentation does not have.",
+        value=client.undocumented_states,
+    )
+    yield _counter(
+        "unreadable_fields", "Fields of the platform's entries that could not be read.", "field", client.unreadable
+    )
+
+
+def _counter(name: str, meaning: str, label: str, values: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(f"{PREFIX}_{name}", meaning, labels=[label])
+    for value, count in list(values.items()):
+        family.add_metric([value], count)
+    return family
+
+
+def _gauge(name: str, meaning: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"{PREFIX}_{name}", meaning, value=float(value))
+
+
+def _all(counts: dict[Source, int], kinds: Iterable[Source]) -> dict[str, int]:
+    """Also those that have not happened yet: a series that is missing cannot be alerted on."""
+    return {kind.value: counts.get(kind, 0) for kind in kinds}
+
+
+def _problems(engine: Engine) -> dict[str, int]:
+    return dict.fromkeys(sorted(_slugs(LookupFailure)), 0) | engine.failures
+
+
+def _slugs(kind: type[LookupFailure]) -> set[str]:
+    """The slug of a kind of failure, and those of all kinds below it."""
+    return {kind.slug}.union(*(_slugs(each) for each in kind.__subclasses__()))

@@ -1,0 +1,97 @@
+"""What has been learned of the platform about arrays: which ids go alone, which can be a canary, how many may travel.
+
+The rules themselves are in ``resolution.py``; this is their memory between batches.
+"""
+
+import logging
+import math
+from collections.abc import Collection, Iterable
+
+from app.lookup.policy import Clock
+from app.lookup.resolution import Findings
+
+POISON_SECONDS = 60.0
+"""How long an id that spoiled a batch is asked alone."""
+MAX_POISON = 10_000
+BATCHING_OFF_SECONDS = 600.0
+"""How long ids go one by one after the platform was seen to answer only part of an array."""
+CANARY_SECONDS = 600.0
+"""How long an answered id serves as a canary; messages do not vanish within minutes."""
+MAX_CANARIES = 8
+
+log = logging.getLogger(__name__)
+
+
+class Batching:
+    """Limits of batches. ``batch_size``: ids in one request."""
+
+    def __init__(self, clock: Clock, *, batch_size: int) -> None:
+        self._clock = clock
+        self.batch_size = batch_size
+        self._poison_until: dict[int, float] = {}
+        self._off_until = -math.inf
+        self._known_at: dict[int, float] = {}
+
+    @property
+    def enabled(self) -> bool:
+        """Whether ids travel together, as far as the platform goes."""
+        return self._clock() >= self._off_until
+
+    @property
+    def limit(self) -> int:
+        """How many ids one request may hold now."""
+        return self.batch_size if self.enabled else 1
+
+    def is_poison(self, id_: int) -> bool:
+        """Whether the id spoiled a batch not long ago."""
+        until = self._poison_until.get(id_)
+        if until is None:
+            return False
+        if until <= self._clock():
+            del self._poison_until[id_]
+            return False
+        return True
+
+    def canary(self, avoid: Collection[int]) -> int | None:
+        """The id answered last that is none of ``avoid``; None where none was answered lately."""
+        oldest = self._clock() - CANARY_SECONDS
+        known = reversed(self._known_at.items())
+        return next((id_ for id_, seen in known if seen >= oldest and id_ not in avoid), None)
+
+    def forget_canaries(self) -> None:
+        """Another account asks from now on, perhaps, whose messages are others."""
+        self._known_at.clear()
+
+    def learn(self, findings: Findings) -> None:
+        """Remember what one reply has shown."""
+        if findings.known is not None:
+            self._known_at.pop(findings.known, None)
+            self._known_at[findings.known] = self._clock()
+            if len(self._known_at) > MAX_CANARIES:
+                del self._known_at[next(iter(self._known_at))]
+        if findings.poison:
+            self._blame(findings.poison)
+        if findings.refused is not None:
+            # It cannot be a canary any more, but only an id that spoiled a batch is poison.
+            self._known_at.pop(findings.refused, None)
+            if findings.refused in self._poison_until:
+                self._blame([findings.refused])
+        if findings.arrays_are_cut:
+            self._stop()
+
+    def _blame(self, ids: Iterable[int]) -> None:
+        now = self._clock()
+        if len(self._poison_until) > MAX_POISON:
+            self._poison_until = {id_: until for id_, until in self._poison_until.items() if until > now}
+        for id_ in ids:
+            self._poison_until[id_] = now + POISON_SECONDS
+            self._known_at.pop(id_, None)
+
+    def _stop(self) -> None:
+        if self.enabled:
+            log.error(
+                "the platform does not answer arrays whole: for %g s each id is asked alone (set UPSTREAM_BATCH_SIZE=1 "
+                "if this repeats)",
+                BATCHING_OFF_SECONDS,
+            )
+        self._off_until = self._clock() + BATCHING_OFF_SECONDS

@@ -1,0 +1,127 @@
+"""How an answer is written where other replicas read it, and the scripts that the server runs.
+
+A value is ``v1f+|86400000|2021-04-26T15:15:03+03:00|1|10.6000000|read``: version, kind (``p`` pending, ``d``
+delivered, ``f`` final, ``n`` not found), whether it has the detail (``+`` or ``-``), lifetime in milliseconds, time of
+the change, parts, price, and last the state, since it may hold any character.
+
+Version and kind begin the value in every version to come, so that an older replica neither reads nor overwrites a
+newer one's final state. What it cannot read is a miss. No clock of a replica is written: how old a value is follows
+from its lifetime and from what the server says is left of it.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from app.lookup.cache.protocol import Cached, Lifetimes
+from app.lookup.failures import MessageNotFound
+from app.lookup.record import Cacheable, MessageRecord, Outcome
+
+_FOUND = re.compile(
+    r"(?P<left>[0-9]{1,15}) v1(?P<kind>[pdfn])(?P<detail>[+-])\|(?P<lifetime>[0-9]{1,15})\|(?P<changed>[0-9T:+.-]*)"
+    r"\|(?P<parts>[0-9]{0,9})\|(?P<price>(?:-?[0-9.]+)?)\|(?P<state>.*)",
+    re.DOTALL,
+)
+
+
+def encode(answer: Cacheable, lifetime_ms: int) -> bytes:
+    """The value of an answer that is good for ``lifetime_ms`` from the platform's reply on."""
+    if isinstance(answer, MessageNotFound):
+        return f"v1n-|{lifetime_ms}||||".encode()
+    meaning = answer.meaning
+    kind = "f" if meaning.final else "d" if meaning.outcome is Outcome.DELIVERED else "p"
+    changed = answer.changed_at.isoformat() if answer.changed_at else ""
+    parts = "" if answer.parts is None else answer.parts
+    price = answer.price_per_part or ""
+    detail = "+" if answer.detailed else "-"
+    return f"v1{kind}{detail}|{lifetime_ms}|{changed}|{parts}|{price}|{answer.state}".encode()
+
+
+def decode(id_: int, found: object, now: float, lifetimes: Lifetimes) -> Cached | None:
+    """The answer that the server found, with its age by the server's clock; None where it is too old for us.
+
+    Raises ValueError for what this version cannot read.
+    """
+    match = _FOUND.fullmatch(found.decode()) if isinstance(found, bytes) else None
+    if match is None:
+        raise ValueError("another version, or not one of ours")
+    age = max(int(match["lifetime"]) - int(match["left"]), 0) / 1000
+    answer = _answer(id_, match)
+    return Cached(answer, now - age) if age < lifetimes.of(answer) else None
+
+
+def _answer(id_: int, match: re.Match[str]) -> Cacheable:
+    if match["kind"] == "n":
+        return MessageNotFound("another replica was told so")
+    changed_at = datetime.fromisoformat(match["changed"]) if match["changed"] else None
+    if not match["state"] or (changed_at is not None and changed_at.tzinfo is None):
+        raise ValueError("half a value")
+    parts = int(match["parts"]) if match["parts"] else None
+    return MessageRecord(id_, match["state"], changed_at, parts, match["price"] or None, match["detail"] == "+")
+
+
+@dataclass(frozen=True)
+class Script:
+    """A Lua script, which the server runs in one atomic step, and the name that it then knows it by."""
+
+    text: str
+
+    @property
+    def sha(self) -> str:
+        """The digest that EVALSHA wants; it is a name, not a protection."""
+        return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+READ = Script("""
+local found = {}
+for i, key in ipairs(KEYS) do
+  -- pcall: a key of another type is rubbish, and rubbish is a miss.
+  local value = redis.pcall('GET', key)
+  found[i] = type(value) == 'string' and redis.call('PTTL', key) .. ' ' .. value
+end
+return found
+""")
+"""Keys in, for each ``MILLISECONDS-LEFT VALUE``, or nothing. One string: redis-py spends most of its time on counting
+what a reply consists of."""
+
+WRITE = Script(r"""
+local V1 = '^v1(%a)([+-])|(%d+)|([^|]*)|([^|]*)|([^|]*)|(.*)$'
+local function join(kind, lifetime, changed, parts, price, state)
+  return 'v1' .. kind .. '+|' .. table.concat({lifetime, changed, parts, price, state}, '|')
+end
+local kept = {}
+for i, key in ipairs(KEYS) do
+  local new, left = ARGV[2 * i - 1], ARGV[2 * i]
+  local old = redis.pcall('GET', key)
+  local other = false
+  if type(old) == 'string' then
+    local kind, detail, lifetime, changed, parts, price, state = old:match(V1)
+    local nkind, ndetail, nlifetime, nchanged, nparts, nprice, nstate = new:match(V1)
+    if not kind then
+      local version = old:match('^v(%d+)f')
+      if version and version ~= '1' then new = false end
+    elseif kind == 'f' and (nkind == 'n' or nstate ~= state) then
+      new, left, other = false, false, old
+      if ndetail == '+' and detail == '-' then
+        new = join(kind, lifetime, changed, nparts, nprice, state)
+        other = new
+      end
+    elseif detail == '+' and ndetail == '-' and nstate == state then
+      new = join(nkind, nlifetime, nchanged, parts, price, state)
+      other = new
+    end
+  end
+  if new and left then redis.call('SET', key, new, 'PX', left) end
+  if new and not left then redis.call('SET', key, new, 'KEEPTTL') end
+  kept[i] = other and redis.call('PTTL', key) .. ' ' .. other
+end
+return kept
+""")
+"""``record.merge`` for replies, on the server. Keys, and for each value and milliseconds left in; for each what is
+there instead of what was given, in the form of ``READ``, or nothing."""
+
+PUBLISH = Script("""
+for _, update in ipairs(ARGV) do redis.call('PUBLISH', KEYS[1], update) end
+""")
+"""A channel, and what all who listen to it are told."""

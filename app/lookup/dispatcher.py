@@ -1,0 +1,342 @@
+"""The workers between the queue and the platform.
+
+A worker holds one of ``max_in_flight`` places. Its loop: next batch, permit, send, settle the permit, resolve, deliver,
+follow-ups to the head of the line. Once the platform has replied and something waits, the worker sends the next batch
+while the reply is read beside it.
+
+Workers exist only while there is something to do: ``wake`` starts one, in the next turn of the event loop, so that
+whatever one turn brings leaves as one request.
+"""
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from functools import partial
+from typing import Any, Protocol
+
+from app.lookup.batching import Batching
+from app.lookup.cache.protocol import Cache
+from app.lookup.failures import (
+    AccountLocked,
+    CredentialsRejected,
+    DeadlinePassed,
+    LookupFailure,
+    TimedOut,
+)
+from app.lookup.policy import Clock, Permit, Policy
+from app.lookup.queue import Entry, Queue
+from app.lookup.record import Answer, Cacheable
+from app.lookup.resolution import Findings, Outcome, Resolution
+from app.telemetry.tracing import serving
+
+CALLERS_PER_TURN = 25
+"""How many callers are woken in one turn of the event loop. A hundred who go on at once make a long turn in which
+nobody else is served, and come back all together with their next questions: then the service waits idly for the
+platform, and the platform for the service."""
+
+OnUpdate = Callable[[int, Answer], None]
+OnRequest = Callable[[str, float, int], None]
+"""Takes an attempt's result ("ok", "cancelled" or a problem's slug), its seconds and its entries."""
+
+log = logging.getLogger(__name__)
+
+
+class Reply(Protocol):
+    """A whole reply that has not been read yet."""
+
+    @property
+    def may_be_error(self) -> bool:
+        """Whether it looks like anything but states, so that it has to be read before anything else is sent."""
+
+
+class Platform(Protocol):
+    """Something that knows the states of messages, in two steps, since reading takes as long as sending."""
+
+    async def send(self, asked: Mapping[int, bool]) -> Reply | LookupFailure:
+        """Ask for several ids, each with whether detail is wanted, in one request."""
+
+    def read(self, asked: Mapping[int, bool], reply: Any) -> Outcome:
+        """An answer for each id that the reply speaks of; what a missing one means is not decided here.
+
+        A failure where the reply is none, or refuses the request as a whole.
+        """
+
+
+class _Batch:
+    """Entries that left the queue together, and what is still to be asked for them."""
+
+    __slots__ = ("open", "resolution")
+
+    def __init__(self, entries: list[Entry], batching: Batching) -> None:
+        self.open = {entry.id: entry for entry in entries}
+        asked = {entry.id: entry.detail for entry in entries}
+        self.resolution = Resolution(asked, batch_size=batching.batch_size, find_canary=batching.canary)
+
+    @property
+    def deadline(self) -> float:
+        """When the last of those who wait runs out of time."""
+        return max((entry.deadline for entry in self.open.values()), default=0.0)
+
+
+class Dispatcher:
+    """Sends what is queued, and hands in the answers.
+
+    ``max_in_flight``: requests at a time. ``attempt_timeout`` in seconds. ``on_update`` is called with each answer,
+    after it went into the cache; ``on_request`` after each attempt. ``renew_credentials`` is called once an attempt
+    whose credentials were rejected is settled; it returns whether there are other ones now, and then the request is
+    repeated.
+    """
+
+    def __init__(
+        self,
+        platform: Platform,
+        queue: Queue,
+        policy: Policy,
+        batching: Batching,
+        cache: Cache,
+        clock: Clock,
+        *,
+        max_in_flight: int,
+        attempt_timeout: float,
+        on_update: OnUpdate,
+        on_request: OnRequest,
+        renew_credentials: Callable[[], bool],
+    ) -> None:
+        self._platform = platform
+        self._queue = queue
+        self._policy = policy
+        self._batching = batching
+        self._cache = cache
+        self._clock = clock
+        self._max_in_flight = max_in_flight
+        self._attempt_timeout = attempt_timeout
+        self._on_update = on_update
+        self._on_request = on_request
+        self._renew_credentials = renew_credentials
+        self._workers: set[asyncio.Task[None]] = set()
+        self._readers: set[asyncio.Task[None]] = set()
+        self._starting = False
+        self._follow_ups: deque[_Batch] = deque()
+        self._reading = asyncio.Lock()
+
+    @property
+    def in_flight(self) -> int:
+        """Places in use."""
+        return len(self._workers)
+
+    def wake(self) -> None:
+        """Something may wait: start a worker with the next turn of the loop, where there is a place for one."""
+        if self._starting or not self._something_waits or not self._has_place(len(self._workers) + 1):
+            return
+        self._starting = True
+        # In a context of its own, or its log lines would name the one request that happened to start it.
+        self._start(self._workers, self._work())
+
+    def credentials_changed(self) -> None:
+        """The secrets of the platform's account are others: they deserve an attempt, whatever the old ones met with."""
+        self._policy.credentials_changed()
+        self._batching.forget_canaries()
+
+    async def aclose(self) -> None:
+        """Stop at once. Whoever waits has to be answered by the queue."""
+        self._follow_ups.clear()
+        tasks = [*self._workers, *self._readers]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # --- the worker ---
+
+    async def _work(self) -> None:
+        self._starting = False
+        try:
+            while self._has_place(len(self._workers)) and (batch := self._next_batch()) is not None:
+                # The next request leaves a turn later: this one's bytes go out while that one is made.
+                self.wake()
+                await self._guarded(batch, partial(self._serve, batch))
+        finally:
+            # At once: whoever adds to the queue from now on needs another worker.
+            task = asyncio.current_task()
+            assert task is not None  # noqa: S101 - a worker is a task
+            self._workers.discard(task)
+
+    def _next_batch(self) -> _Batch | None:
+        if self._follow_ups:
+            return self._follow_ups.popleft()
+        refusal = self._policy.refusal()
+        if refusal is not None:
+            self._queue.refuse(refusal)
+            return None
+        entries = self._queue.next_batch(self._batching.limit, self._batching.is_poison)
+        return _Batch(entries, self._batching) if entries else None
+
+    async def _serve(self, batch: _Batch) -> None:
+        """Send one request of a batch, and see to its reply."""
+        request = batch.resolution.request
+        assert request is not None  # noqa: S101 - batches without one are not kept
+        waiters = [waiter for entry in batch.open.values() for waiter in entry.waiters]
+        serving.set([waiter.span for waiter in waiters if waiter.span is not None])
+        sent = await self._send(batch, request.asked, may_retry=not request.extra)
+        if isinstance(sent, LookupFailure):
+            await self._resolve(batch, sent)
+            return
+        permit, reply = sent
+        reading = partial(self._read, batch, request.asked, permit, reply)
+        # What may be an error is read first, since wrong credentials must not be sent once more.
+        if self._policy.proven and not reply.may_be_error and self._something_waits and self._may_read_beside:
+            self._start(self._readers, self._guarded(batch, reading))
+        else:
+            await reading()
+
+    async def _send(
+        self, batch: _Batch, asked: Mapping[int, bool], *, may_retry: bool
+    ) -> tuple[Permit, Reply] | LookupFailure:
+        """One attempt, and a second one after a failure that it may mend. Failures are settled."""
+        if may_retry:
+            self._policy.retry_budget.earn()
+        failure: LookupFailure | None = None
+        while True:
+            refusal = self._policy.refusal()
+            if refusal is not None:
+                return failure or refusal
+            seconds_left = batch.deadline - self._clock()
+            if seconds_left <= 0:
+                return failure or DeadlinePassed("the deadline is over")
+            permit = self._policy.permit()
+            try:
+                sent = await self._attempt(asked, seconds_left)
+            except BaseException:
+                self._policy.cancel(permit)
+                self._on_request("cancelled", self._clock() - permit.began_at, len(asked))
+                raise
+            if not isinstance(sent, LookupFailure):
+                return permit, sent
+            failure = sent
+            self._settle(permit, failure, len(asked))
+            if self._is_rejected_before_a_change(permit, failure):
+                continue
+            seconds_left = batch.deadline - self._clock()
+            pause = self._policy.pause_before_retry(permit, failure, seconds_left) if may_retry else None
+            if pause is None:
+                return failure
+            may_retry = False
+            await asyncio.sleep(pause)
+
+    async def _attempt(self, asked: Mapping[int, bool], seconds_left: float) -> Reply | LookupFailure:
+        try:
+            async with asyncio.timeout(min(seconds_left, self._attempt_timeout)):
+                return await self._platform.send(asked)
+        except TimeoutError:
+            pass
+        # An attempt that was cut short by its callers' deadline says little about the platform.
+        if seconds_left < self._attempt_timeout / 2:
+            return DeadlinePassed("the deadline is over")
+        return TimedOut("the platform did not answer in time")
+
+    async def _read(self, batch: _Batch, asked: Mapping[int, bool], permit: Permit, reply: Reply) -> None:
+        """Read a reply, settle its permit, and see to what follows."""
+        async with self._reading:
+            # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
+            # all of them.
+            await asyncio.sleep(0)
+            outcome = _unless_all_rejected(self._platform.read(asked, reply))
+        failure = outcome if isinstance(outcome, LookupFailure) else None
+        self._settle(permit, failure, len(asked))
+        if failure is not None and self._is_rejected_before_a_change(permit, failure):
+            self._follow_up(batch)
+        else:
+            await self._resolve(batch, outcome)
+
+    def _settle(self, permit: Permit, failure: LookupFailure | None, entries: int) -> None:
+        self._policy.settle(permit, failure)
+        self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, entries)
+        if failure is not None:
+            why = {"why": str(failure), "entries": entries}
+            log.log(failure.log_level, "upstream request failed: %s", failure.slug, extra={"fields": why})
+            rejected = isinstance(failure, CredentialsRejected | AccountLocked)
+            if rejected and not self._policy.is_outdated(permit) and self._renew_credentials():
+                self.credentials_changed()
+            refusal = self._policy.refusal()
+            if refusal is not None:
+                self._queue.refuse(refusal)
+        # The first answer of the platform makes room for more workers.
+        self.wake()
+
+    def _is_rejected_before_a_change(self, permit: Permit, failure: LookupFailure) -> bool:
+        return isinstance(failure, CredentialsRejected | AccountLocked) and self._policy.is_outdated(permit)
+
+    # --- answers ---
+
+    async def _resolve(self, batch: _Batch, outcome: Outcome) -> None:
+        """Take an outcome, deliver the answers, and put what follows at the head of the line."""
+        findings = batch.resolution.receive(outcome, self._policy.refusal())
+        self._batching.learn(findings)
+        if findings.all_refused:
+            self._policy.circuit_breaker.count(failed=True)
+        await self._deliver(batch, findings)
+        if findings.alone:
+            self._queue.put_back([batch.open.pop(id_) for id_ in findings.alone])
+        if batch.resolution.request is not None:
+            self._follow_up(batch)
+        else:
+            self._end(batch)
+        self.wake()
+
+    async def _deliver(self, batch: _Batch, findings: Findings) -> None:
+        woken = 0
+        for id_, answer in findings.answers:
+            kept = self._cache.put(id_, answer) if isinstance(answer, Cacheable) else answer
+            self._on_update(id_, kept)
+            woken += self._queue.answer(batch.open.pop(id_), kept)
+            if woken >= CALLERS_PER_TURN:
+                woken = 0
+                await asyncio.sleep(0)
+
+    def _follow_up(self, batch: _Batch) -> None:
+        self._follow_ups.append(batch)
+        self.wake()
+
+    def _end(self, batch: _Batch) -> None:
+        """Nobody is left without an answer, whatever happened."""
+        for entry in batch.open.values():
+            self._queue.answer(entry, LookupFailure("the request ended without an answer"))
+        batch.open.clear()
+
+    async def _guarded(self, batch: _Batch, work: Callable[[], Awaitable[None]]) -> None:
+        """A defect ends one batch, and not the worker."""
+        try:
+            await work()
+        except Exception:
+            waiters = [waiter for entry in batch.open.values() for waiter in entry.waiters]
+            concerned = sorted({waiter.request_id or "" for waiter in waiters})
+            log.exception("unhandled error while asking the platform", extra={"fields": {"request_ids": concerned}})
+            self._end(batch)
+
+    # --- places ---
+
+    @property
+    def _something_waits(self) -> bool:
+        return bool(self._follow_ups) or len(self._queue) > 0
+
+    @property
+    def _may_read_beside(self) -> bool:
+        # As many replies may be unread as there are places: a platform that is faster than we are must wait.
+        return len(self._readers) < self._max_in_flight
+
+    def _has_place(self, workers: int) -> bool:
+        return workers <= self._policy.concurrency(self._max_in_flight)
+
+    def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+
+def _unless_all_rejected(outcome: Outcome) -> Outcome:
+    """Every entry carries the credentials, so the platform may reject them entry by entry."""
+    if isinstance(outcome, LookupFailure):
+        return outcome
+    rejections = [answer for answer in outcome.values() if isinstance(answer, CredentialsRejected | AccountLocked)]
+    return rejections[0] if rejections and len(rejections) == len(outcome) else outcome

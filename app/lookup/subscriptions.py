@@ -1,0 +1,209 @@
+"""Who waits for changes of which message, and what is known of the messages that somebody waits for.
+
+Changes come from everywhere: a poll of the watcher, another caller's lookup, the platform's webhook, another replica.
+All of them end in ``on_update``, which wakes whoever waits for the message, where something changed.
+"""
+
+import asyncio
+import math
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from app.lookup.failures import AccountLocked, CredentialsRejected, LookupFailure, MessageNotFound, Overloaded
+from app.lookup.policy import Clock
+from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
+
+
+class Snapshot(NamedTuple):
+    """What is known of a message: the last answer of the platform and its second, and the failure since then."""
+
+    answer: Cacheable | None
+    replied_at: float
+    failure: LookupFailure | None
+
+    def serves(self, detail: bool) -> bool:
+        """Whether there is an answer that has what is wanted."""
+        return self.answer is not None and serves(self.answer, detail)
+
+    @property
+    def settled(self) -> bool:
+        """Whether no change is to be expected: the state is final, or the platform does not know the message."""
+        return isinstance(self.answer, MessageNotFound) or (
+            isinstance(self.answer, MessageRecord) and self.answer.meaning.final
+        )
+
+
+NOTHING_KNOWN = Snapshot(None, -math.inf, None)
+
+
+class Subscription:
+    """One caller's wait for changes of some messages. Use it as a context manager, or ``close`` it.
+
+    ``over``: no change will come any more, since the service stops or the caller has left.
+    """
+
+    __slots__ = ("_changed", "_forget", "_waker", "detail", "ids", "over")
+
+    def __init__(self, ids: Iterable[int], detail: bool, forget: "Callable[[Subscription], None]") -> None:
+        self._forget = forget
+        self._changed: dict[int, None] = {}
+        self._waker: asyncio.Future[None] | None = None
+        self.ids = tuple(dict.fromkeys(ids))
+        self.detail = detail
+        self.over = False
+
+    def __enter__(self) -> "Subscription":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    async def changes(self, seconds: float) -> list[int]:
+        """The messages that have changed since the last call, as soon as there are any.
+
+        Empty when the time is up or the wait is ``over``.
+        """
+        if not self._changed and not self.over and seconds > 0:
+            loop = asyncio.get_running_loop()
+            self._waker = loop.create_future()
+            timer = loop.call_later(seconds, self._wake)
+            try:
+                await self._waker
+            finally:
+                timer.cancel()
+                self._waker = None
+        changed = list(self._changed)
+        self._changed.clear()
+        return changed
+
+    def notify(self, id_: int) -> None:
+        """A message has changed."""
+        self._changed[id_] = None
+        self._wake()
+
+    def end(self) -> None:
+        """Nobody has to wait any longer."""
+        self.over = True
+        self._wake()
+
+    def close(self) -> None:
+        """Let go of everything; may be called twice."""
+        self.end()
+        self._forget(self)
+
+    def _wake(self) -> None:
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
+
+
+class Watched:
+    """One message that somebody waits for. ``details`` counts those who want detail."""
+
+    __slots__ = ("details", "polling", "snapshot", "subscriptions")
+
+    def __init__(self) -> None:
+        self.snapshot = NOTHING_KNOWN
+        self.polling = False
+        self.details = 0
+        self.subscriptions: set[Subscription] = set()
+
+
+class Subscriptions:
+    """All who wait, by message. ``max_waiters`` bounds the subscriptions."""
+
+    def __init__(self, clock: Clock, *, max_waiters: int) -> None:
+        self._clock = clock
+        self._max_waiters = max_waiters
+        self._ended = False
+        self._watched: dict[int, Watched] = {}
+        self._subscriptions: set[Subscription] = set()
+
+    @property
+    def waiters(self) -> int:
+        """Callers that wait."""
+        return len(self._subscriptions)
+
+    def __len__(self) -> int:
+        """Messages that somebody waits for."""
+        return len(self._watched)
+
+    def __iter__(self) -> Iterator[tuple[int, Watched]]:
+        return iter(self._watched.items())
+
+    def get(self, id_: int) -> Watched | None:
+        """A message that somebody waits for."""
+        return self._watched.get(id_)
+
+    def snapshot(self, id_: int) -> Snapshot:
+        """What those who wait for a message know of it."""
+        watched = self._watched.get(id_)
+        return watched.snapshot if watched is not None else NOTHING_KNOWN
+
+    def subscribe(self, ids: Iterable[int], detail: bool) -> Subscription:
+        """Begin to wait. Raises Overloaded where too many wait already."""
+        if len(self._subscriptions) >= self._max_waiters:
+            raise Overloaded("too many callers wait", retry_after=1)
+        subscription = Subscription(ids, detail, self._forget)
+        subscription.over = self._ended
+        self._subscriptions.add(subscription)
+        for id_ in subscription.ids:
+            watched = self._watched.get(id_)
+            if watched is None:
+                watched = self._watched[id_] = Watched()
+            watched.subscriptions.add(subscription)
+            watched.details += detail
+        return subscription
+
+    def on_update(self, id_: int, answer: Answer) -> None:
+        """There is an answer about a message, from wherever."""
+        watched = self._watched.get(id_)
+        if watched is None:
+            return
+        # A slow neighbour in the same poll cycle does not hold up the next one for this id.
+        watched.polling = False
+        before = watched.snapshot
+        if isinstance(answer, Cacheable):
+            # The cache may have dropped a final state, or parts and price; those who wait have seen them.
+            known = merge(answer, before.answer, in_order=True)
+            watched.snapshot = Snapshot(known, self._clock(), None)
+            changed = not _same(known, before.answer)
+        else:
+            watched.snapshot = before._replace(failure=answer)
+            # Where a state is known most failures change nothing for those who wait.
+            matters = before.answer is None or isinstance(answer, CredentialsRejected | AccountLocked)
+            changed = matters and type(answer) is not type(before.failure)
+        if changed:
+            for subscription in watched.subscriptions:
+                subscription.notify(id_)
+
+    def learn(self, id_: int, answer: Answer, age: float, detail: bool) -> None:
+        """Take what a lookup for those who wait brought, where nobody was told: cached answers, refusals to ask."""
+        watched = self._watched.get(id_)
+        if watched is None:
+            return
+        if not isinstance(answer, Cacheable):
+            self.on_update(id_, answer)
+        elif not watched.snapshot.serves(detail):
+            known = merge(answer, watched.snapshot.answer, in_order=True)
+            watched.snapshot = Snapshot(known, self._clock() - age, watched.snapshot.failure)
+
+    def end(self) -> None:
+        """End all waits, and those that still begin: the service stops."""
+        self._ended = True
+        for subscription in self._subscriptions:
+            subscription.end()
+
+    def _forget(self, subscription: Subscription) -> None:
+        if subscription not in self._subscriptions:
+            return
+        self._subscriptions.remove(subscription)
+        for id_ in subscription.ids:
+            watched = self._watched[id_]
+            watched.subscriptions.remove(subscription)
+            watched.details -= subscription.detail
+            if not watched.subscriptions:
+                del self._watched[id_]
+
+
+def _same(new: Cacheable, old: Cacheable | None) -> bool:
+    return new == old or (isinstance(new, MessageNotFound) and isinstance(old, MessageNotFound))

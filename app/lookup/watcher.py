@@ -1,0 +1,138 @@
+"""Polls the platform for those who wait.
+
+Poll cycles come on a grid of ``PENDING_TTL`` that begins with the first who waits and ends after the last, so that ids
+which different callers watch travel together. An id that was answered just before a cycle waits for the next one.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterable
+from contextvars import Context
+
+from app.lookup.cache.protocol import Lifetimes
+from app.lookup.engine import Engine, LookupResult
+from app.lookup.policy import Clock
+from app.lookup.record import MessageRecord
+from app.lookup.subscriptions import Snapshot, Subscription, Subscriptions, Watched
+
+SHORTEST_CYCLE = 0.1
+"""Seconds. With ``PENDING_TTL=0`` nothing is kept, but the platform is not asked without pause."""
+YOUNG = 0.05
+"""An answer younger than this part of a cycle is good until the next one: then it is 105 % of a cycle old, which
+keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
+
+log = logging.getLogger(__name__)
+
+
+class Watcher:
+    """Keeps what is known of watched messages fresh. ``cycles`` counts poll cycles in which something was asked."""
+
+    def __init__(self, engine: Engine, subscriptions: Subscriptions, clock: Clock, lifetimes: Lifetimes) -> None:
+        self._engine = engine
+        self.subscriptions = subscriptions
+        self._clock = clock
+        self._lifetimes = lifetimes
+        self._seconds = max(lifetimes.pending, SHORTEST_CYCLE)
+        self._next_cycle = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._polls: set[asyncio.Task[None]] = set()
+        self._stopping = False
+        self.cycles = 0
+
+    def subscribe(self, ids: Iterable[int], detail: bool) -> Subscription:
+        """Begin to wait. Raises Overloaded where too many wait already."""
+        subscription = self.subscriptions.subscribe(ids, detail)
+        if self._timer is None and not self._stopping:
+            self._next_cycle = self._clock() + self._seconds
+            self._set_timer()
+        return subscription
+
+    def snapshot(self, id_: int) -> Snapshot:
+        """What those who wait for a message know of it."""
+        return self.subscriptions.snapshot(id_)
+
+    def age(self, snapshot: Snapshot) -> float:
+        """Seconds since the platform's reply."""
+        return self._clock() - snapshot.replied_at
+
+    async def look_up(self, ids: Iterable[int], detail: bool, *, fresh: bool = False) -> dict[int, LookupResult]:
+        """Ask the engine for those who wait."""
+        results = await self._engine.lookup(ids, detail, fresh=fresh)
+        for id_, result in results.items():
+            self.subscriptions.learn(id_, result.answer, result.age, detail)
+        return results
+
+    async def complete(self, ids: Iterable[int], detail: bool) -> None:
+        """Look up what is known without the detail that is wanted: the webhook brings none."""
+        snapshots = {id_: self.snapshot(id_) for id_ in ids}
+        bare = [id_ for id_, known in snapshots.items() if known.answer is not None and not known.serves(detail)]
+        if bare:
+            await self.look_up(bare, detail)
+
+    def stop(self) -> None:
+        """End all waits, and those that still begin: the service stops."""
+        self._stopping = True
+        self._stop_timer()
+        self.subscriptions.end()
+
+    async def aclose(self) -> None:
+        """Stop, and leave nothing running."""
+        self.stop()
+        for task in self._polls:
+            task.cancel()
+        await asyncio.gather(*self._polls, return_exceptions=True)
+
+    # --- poll cycles ---
+
+    def _set_timer(self) -> None:
+        delay = max(self._next_cycle - self._clock(), 0.0)
+        # In a context of its own: a cycle works for everybody, not for the request that happened to come first.
+        self._timer = asyncio.get_running_loop().call_later(delay, self._cycle, context=Context())
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _cycle(self) -> None:
+        self._timer = None
+        if not self.subscriptions:
+            return
+        now = self._clock()
+        due: dict[bool, list[int]] = {False: [], True: []}
+        for id_, watched in self.subscriptions:
+            if not watched.polling and self._is_due(watched, now):
+                watched.polling = True
+                due[watched.details > 0].append(id_)
+        # Both start in the same turn of the loop, so that they share requests.
+        for detail, ids in due.items():
+            if ids:
+                task = asyncio.get_running_loop().create_task(self._poll(ids, detail))
+                self._polls.add(task)
+                task.add_done_callback(self._polls.discard)
+        self.cycles += any(due.values())
+        self._next_cycle += self._seconds * max(1, math.ceil((now - self._next_cycle) / self._seconds))
+        self._set_timer()
+
+    def _is_due(self, watched: Watched, now: float) -> bool:
+        known = watched.snapshot
+        complete = known.serves(watched.details > 0)
+        if known.settled and complete:
+            return False
+        cycles = 1
+        if isinstance(known.answer, MessageRecord) and complete and known.failure is None:
+            cycles = max(1, int(self._lifetimes.of(known.answer) / self._seconds))
+        return now - known.replied_at > (cycles - 1 + YOUNG) * self._seconds
+
+    async def _poll(self, ids: list[int], detail: bool) -> None:
+        try:
+            # What is cached is about to expire.
+            await self.look_up(ids, detail, fresh=True)
+        except Exception:
+            log.exception("unhandled error in a poll cycle")
+        finally:
+            for id_ in ids:
+                watched = self.subscriptions.get(id_)
+                if watched is not None:
+                    watched.polling = False

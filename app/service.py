@@ -1,0 +1,214 @@
+"""Everything that lives as long as the process: built in one place, opened and closed in one place.
+
+A second account or a second platform is a second ``Service``.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import httpx
+
+from app import __version__
+from app.api.access import Keys
+from app.api.health import Lifecycle
+from app.api.quotas import Quotas
+from app.collectors import engine_metrics, watcher_metrics
+from app.lookup.cache.broadcast import Broadcast
+from app.lookup.cache.memory import MemoryCache
+from app.lookup.cache.protocol import Cache, Lifetimes
+from app.lookup.cache.two_levels import TwoLevelCache
+from app.lookup.engine import Engine
+from app.lookup.policy import Clock
+from app.lookup.subscriptions import Subscriptions
+from app.lookup.watcher import Watcher
+from app.secrets import LOOK_SECONDS, Secrets
+from app.settings import Settings
+from app.settings_loading import secrets_of
+from app.telemetry.metrics import Metrics
+from app.upstream import sandbox
+from app.upstream.client import UpstreamClient
+from app.upstream.credentials import Account, Credentials
+from app.upstream.webhook import WebhookReader
+
+if TYPE_CHECKING:  # redis-py is an extra
+    from app.lookup.cache.redis import RedisStore
+
+SAMPLE_SECONDS = 0.5
+"""Between two samples of the event loop's delay."""
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The parts of a running service. ``run`` opens what has to be opened; nothing else does."""
+
+    settings: Settings
+    secrets: Secrets
+    lifecycle: Lifecycle
+    metrics: Metrics
+    keys: Keys
+    quotas: Quotas | None
+    account: Account
+    client: UpstreamClient
+    cache: Cache
+    store: "RedisStore | None"
+    broadcast: Broadcast | None
+    engine: Engine
+    watcher: Watcher
+    read_webhook: WebhookReader
+    every_half_second: Callable[[], None]
+
+    @asynccontextmanager
+    async def run(self) -> AsyncIterator[None]:
+        """Open everything, and close it in reverse, also after half a start."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self.client.aclose)
+            stack.push_async_callback(self.cache.aclose)
+            if self.store is not None:
+                await self.store.connect()
+            stack.push_async_callback(self.engine.aclose)
+            stack.push_async_callback(self.watcher.aclose)
+            if self.broadcast is not None:
+                self.broadcast.start()
+                stack.push_async_callback(self.broadcast.aclose)
+            for task in (self._rotate_secrets(), self._sample_loop_delay()):
+                stack.push_async_callback(_cancel, asyncio.create_task(task))
+            self.lifecycle.start()
+            yield
+            self.lifecycle.stop()
+
+    def refresh_secrets(self) -> None:
+        """Read secret files anew, and put what has changed into force."""
+        changed = self.secrets.refresh()
+        if any(name.startswith("upstream_") for name in changed):
+            self.account.reload()
+            self.engine.credentials_changed()
+        if "api_keys" in changed:
+            self.keys.replace(self.secrets.get("api_keys"))
+
+    async def _rotate_secrets(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            self.refresh_secrets()
+
+    async def _sample_loop_delay(self) -> None:
+        """How late the event loop wakes us tells how busy it is."""
+        loop = asyncio.get_running_loop()
+        while True:
+            due = loop.time() + SAMPLE_SECONDS
+            await asyncio.sleep(SAMPLE_SECONDS)
+            self.metrics.loop_delay(max(0.0, loop.time() - due))
+            self.every_half_second()
+
+
+def build_service(
+    settings: Settings,
+    *,
+    secrets: Secrets | None = None,
+    transport: httpx.AsyncBaseTransport | None = None,
+    clock: Clock = time.monotonic,
+    every_half_second: Callable[[], None] = lambda: None,
+) -> Service:
+    """The service for these settings; nothing is opened yet.
+
+    ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
+    the platform, ``clock`` that of the system's.
+    """
+    secrets = secrets or secrets_of(settings)
+    metrics = Metrics(__version__)
+    account = Account(lambda: _credentials(settings, secrets))
+    lifetimes = Lifetimes(settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl)
+    client = _client(settings, account, transport)
+    subscriptions = Subscriptions(clock, max_waiters=settings.max_waiters)
+    memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
+    store = _store(settings, clock, lifetimes, metrics)
+    cache = memory if store is None else TwoLevelCache(memory, store)
+    broadcast = None if store is None else Broadcast(store, memory, clock, lifetimes, subscriptions.on_update)
+
+    def renew_credentials() -> bool:
+        """The platform rejects them: is there a newer secret that nobody noticed yet?"""
+        renewed = bool(secrets.refresh("upstream_", at_once=True))
+        if renewed:
+            account.reload()
+        return renewed
+
+    engine = Engine(
+        client,
+        cache,
+        clock,
+        lifetimes,
+        batch_size=settings.upstream_batch_size,
+        max_in_flight=settings.upstream_max_in_flight,
+        attempt_timeout=settings.upstream_attempt_timeout,
+        deadline=settings.request_deadline,
+        max_queued=settings.max_queued_ids,
+        on_update=subscriptions.on_update if broadcast is None else broadcast.publish,
+        on_request=metrics.upstream_request,
+        renew_credentials=renew_credentials,
+    )
+    watcher = Watcher(engine, subscriptions, clock, lifetimes)
+    read_webhook = WebhookReader(settings.timezone)
+    metrics.read_at_scrape(engine_metrics(engine, memory, client))
+    metrics.read_at_scrape(watcher_metrics(watcher, read_webhook))
+    return Service(
+        settings=settings,
+        secrets=secrets,
+        lifecycle=Lifecycle(),
+        metrics=metrics,
+        keys=Keys(secrets.get("api_keys")),
+        quotas=Quotas(clock, settings.rate_limit) if settings.rate_limit else None,
+        account=account,
+        client=client,
+        cache=cache,
+        store=store,
+        broadcast=broadcast,
+        engine=engine,
+        watcher=watcher,
+        read_webhook=read_webhook,
+        every_half_second=every_half_second,
+    )
+
+
+def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
+    """What the secrets say about the account; the sandbox needs nothing but its own."""
+    if settings.sandboxed:
+        return Credentials({"token": sandbox.TOKEN})
+    return Credentials.choose(
+        *(secrets.get(name) for name in ("upstream_token", "upstream_login", "upstream_password"))
+    )
+
+
+def _client(settings: Settings, account: Account, transport: httpx.AsyncBaseTransport | None) -> UpstreamClient:
+    if settings.sandboxed and transport is None:
+        transport = httpx.ASGITransport(sandbox.Sandbox())
+    return UpstreamClient(
+        sandbox.URL if settings.sandboxed else settings.upstream_url,
+        account,
+        settings.timezone,
+        connect_timeout=settings.upstream_connect_timeout,
+        attempt_timeout=settings.upstream_attempt_timeout,
+        transport=transport,
+    )
+
+
+def _store(settings: Settings, clock: Clock, lifetimes: Lifetimes, metrics: Metrics) -> "RedisStore | None":
+    """The store that replicas share, where the settings name one."""
+    url = settings.shared_cache_url
+    if url is None:
+        return None
+    from app.lookup.cache.redis import RedisStore  # noqa: PLC0415 - redis-py is an extra
+
+    return RedisStore(
+        url, settings.cache_prefix, settings.upstream_url, clock, lifetimes, observe=metrics.cache_request
+    )
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    """End a task of the background and wait until it is gone."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

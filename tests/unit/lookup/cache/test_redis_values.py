@@ -1,0 +1,81 @@
+"""What stands in Redis can be read again, and what cannot is never a wrong answer."""
+
+import contextlib
+import re
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.lookup.cache.protocol import Lifetimes
+from app.lookup.cache.redis_values import decode, encode
+from app.lookup.failures import MessageNotFound
+from app.lookup.record import MAX_MESSAGE_ID, STATES, MessageRecord
+
+LIFETIMES = Lifetimes(pending=2, delivered=60, final=86_400, not_found=2)
+
+zones = st.integers(-720, 840).map(lambda minutes: timezone(timedelta(minutes=minutes)))
+records = st.builds(
+    MessageRecord,
+    st.integers(1, MAX_MESSAGE_ID),
+    st.one_of(st.sampled_from(list(STATES)), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)),
+    st.none() | st.datetimes(timezones=zones).map(lambda moment: moment.replace(microsecond=0)),
+    st.none() | st.integers(0, 999_999_999),
+    st.none() | st.from_regex(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", fullmatch=True),
+    st.booleans(),
+)
+
+
+@given(records)
+def test_a_record_is_read_as_it_was_written(record: MessageRecord) -> None:
+    lifetime = int(LIFETIMES.of(record) * 1000)
+    cached = decode(record.id, b"%d %s" % (lifetime - 500, encode(record, lifetime)), 1000.0, LIFETIMES)
+
+    assert cached is not None
+    assert cached.answer == record
+    assert cached.replied_at == 999.5
+    assert isinstance(cached.answer, MessageRecord)
+    if record.changed_at is not None and cached.answer.changed_at is not None:
+        assert cached.answer.changed_at.isoformat() == record.changed_at.isoformat()
+
+
+def test_the_examples_in_the_modules_words() -> None:
+    moment = datetime(2021, 4, 26, 15, 15, 3, tzinfo=timezone(timedelta(hours=3)))
+    record = MessageRecord(1, "read", moment, 1, "10.6000000", detailed=True)
+
+    assert encode(record, 86_400_000) == b"v1f+|86400000|2021-04-26T15:15:03+03:00|1|10.6000000|read"
+    assert encode(MessageNotFound(), 2000) == b"v1n-|2000||||"
+
+
+@given(st.one_of(st.binary(), st.none(), st.integers(), st.lists(st.binary()), st.from_regex(r"[0-9]+ v1[pdfn][+-].*")))
+def test_anything_else_is_refused_or_read_and_never_a_crash(found: object) -> None:
+    for each in (found, found.encode() if isinstance(found, str) else found):
+        with contextlib.suppress(ValueError):
+            decode(1, each, 1000.0, LIFETIMES)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        b"v1f+|86400000||||read",
+        b"-1 v1f+|86400000||||read",
+        b"10 v2f+|86400000||||read",
+        b"10 v1x+|86400000||||read",
+        b"10 v1f+|86400000||||",
+        b"10 v1f+|86400000|2021-04-26T15:15:03|||read",
+        b"10 v1f+|86400000|yesterday|||read",
+        b"10 v1f+|86400000||one||read",
+        b"10 v1f+|86400000||||re\xffad",
+    ],
+)
+def test_half_a_value_is_none(found: bytes) -> None:
+    with pytest.raises(ValueError, match=re.compile("")):
+        decode(1, found, 1000.0, LIFETIMES)
+
+
+def test_what_is_too_old_for_this_replicas_settings_is_not_used() -> None:
+    value = encode(MessageRecord(1, "deliver"), 600_000)
+
+    assert decode(1, b"539000 " + value, 1000.0, LIFETIMES) is None
+    assert decode(1, b"541000 " + value, 1000.0, LIFETIMES) is not None
