@@ -131,7 +131,7 @@ class Resolution:
                 bisection.parts.remove(largest)
                 yield from self._ask_part(bisection, largest)
         if not self._findings.all_refused:
-            self._findings.poison = bisection.poison
+            self._findings.poison += bisection.poison
         for part in bisection.parts:
             self._answer_all(part, self._shut or refusal)
         return bisection.missing
@@ -149,6 +149,10 @@ class Resolution:
             if outcome.splits:
                 bisection.poison += part
             self._answer_all(part, outcome)
+        if bisection.accepted:
+            # At once: whoever has its refusal may ask again, and must not spoil another batch meanwhile.
+            self._findings.poison += bisection.poison
+            bisection.poison.clear()
 
     def _try_two_ids(self, bisection: "_Bisection") -> Generator[Request, Outcome, None]:
         """Ask an id of a part not asked yet alone, and where it is refused one of another part."""
