@@ -3,6 +3,7 @@
 The words, their meaning and their finality are the platform's (``docs/upstream.md``, "Reply"); the outcome is ours.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -44,8 +45,34 @@ STATES: dict[str, State] = {
     "expired": State(Outcome.FAILED, True, 4, "The subscriber was out of reach at every attempt."),
 }
 
+SMPP_WORDS: dict[str, str] = {
+    "delivrd": "deliver",
+    "undeliv": "not_deliver",
+    "rejectd": "not_deliver",
+    "reject": "not_deliver",
+    "deleted": "not_deliver",
+    "expired": "expired",
+    "enroute": "send",
+    "acceptd": "send",
+    "new": "send",
+}
+"""The words of SMPP's delivery receipts, which the platform was seen to use as well, and the documented ones."""
+
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
 # A word that the documentation does not have: shown as it is, never final, ordered before every known one.
 UNDOCUMENTED = State(Outcome.UNKNOWN, False, 0, "A state that the platform's documentation does not describe.")
+
+
+def is_word(state: str) -> bool:
+    """Whether a text is a state's word. Anything else in the place of a state is a sentence about its message."""
+    return _WORD.fullmatch(state) is not None
+
+
+def documented(word: str) -> str | None:
+    """The documented word that a word of the platform stands for, in whatever case; None for a new one."""
+    lower = word.lower()
+    return lower if lower in STATES else SMPP_WORDS.get(lower)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,14 +13,15 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from app import __version__
-from app.lookup.failures import InvalidReply, LookupFailure, ServerError, Throttled, UnexpectedStatus
+from app.lookup.failures import InvalidReply, LookupFailure, ServerError, UnexpectedStatus
 from app.lookup.platform import Answer
+from app.lookup.resilience import Clock
 from app.lookup.states import STATES, MessageRecord
 from app.telemetry.tracing import client_span
 from app.upstream.credentials import Credentials
 from app.upstream.errors import clean_message
-from app.upstream.transport import failure_of, network
-from app.upstream.wire import decode, encode
+from app.upstream.transport import Connections, failure_of, network
+from app.upstream.wire import decode, encode, text_of
 
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 """The largest reply that is read, decoded. A thousand entries take about 0.2 MiB."""
@@ -30,6 +31,11 @@ TURNS_TO_LEAVE = 2
 """Turns of the event loop that a request takes to leave: one for its flight, one for aiohttp's writer."""
 MAX_KNOWN_WORDS = 100
 """Undocumented states that are remembered as already logged."""
+MAX_ERROR_BYTES = 64 * 1024
+ERROR_SECONDS = 0.5
+"""How much of the body, and for how long, is read under a status that already says what happened."""
+
+_ERROR_SIGNS = (b'"error"', b"login", b"password", b"locked", b"blocked", b"\\u")
 
 _HEADERS = {
     "Content-Type": "text/json; charset=utf-8",
@@ -44,9 +50,9 @@ log = logging.getLogger(__name__)
 class UpstreamClient:
     """Asks ``state.php``. One for the life of the service; the connections of its pool are kept alive.
 
-    ``undocumented_states`` and ``unreadable`` (by field) count what the documentation did not promise.
-    ``credentials`` is asked for anew before each request. ``transport`` takes the place of the network in tests
-    and for the sandbox.
+    ``undocumented_states``, ``raw_words`` (documented states in other words, by word) and ``unreadable`` (by field)
+    count what the documentation did not promise. ``credentials`` is asked for anew before each request. ``transport``
+    takes the place of the network in tests and for the sandbox; ``clock`` says when connections are renewed.
     """
 
     def __init__(
@@ -58,6 +64,7 @@ class UpstreamClient:
         connect_timeout: float,
         attempt_timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._address = url
         self._credentials = credentials
@@ -66,8 +73,9 @@ class UpstreamClient:
         self._reading = asyncio.Lock()
         self._logged_words: set[str] = set()
         self.undocumented_states = 0
+        self.raw_words: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
-        self._transport = transport or network()
+        self._connections = Connections(network(), clock) if transport is None else Connections.fixed(transport)
         # "pool" is what aiohttp has for connecting as a whole: name, socket and TLS.
         timeout = httpx.Timeout(attempt_timeout, connect=connect_timeout, pool=connect_timeout)
         self._extensions = {"timeout": timeout.as_dict()}
@@ -79,7 +87,7 @@ class UpstreamClient:
 
     async def aclose(self) -> None:
         """Close the connections that are kept alive."""
-        await self._transport.aclose()
+        await self._connections.aclose()
 
     async def ask(self, asked: Mapping[int, bool], replied: Callable[[], bool] = lambda: False) -> dict[int, Answer]:
         """Ask for several ids (each with whether detail is wanted) in one request.
@@ -92,17 +100,26 @@ class UpstreamClient:
         try:
             return await self._ask(asked, replied)
         except LookupFailure as failure:
+            if isinstance(failure, ServerError | InvalidReply | UnexpectedStatus):
+                # A load balancer has moved, perhaps, and the connection leads to a dead node for ever.
+                self._connections.renew()
             # It travels on as a value, and its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
             failure.__context__ = None
             raise failure.with_traceback(None) from None
 
     async def _ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
         credentials = self._credentials()
+
+        def redact(text: str) -> str | None:
+            return clean_message(text, credentials.secrets)
+
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
             with client_span(len(asked)) as headers:
-                async with asyncio.timeout(self._attempt_timeout):
-                    status, body = await self._post(encode(asked, credentials.fields), headers)
+                async with self._connections.lease() as transport, asyncio.timeout(self._attempt_timeout):
+                    status, body, retry_after = await self._post(transport, encode(asked, credentials.fields), headers)
+                if not _is_answer(status):
+                    return decode(status, text_of(body), asked, self._zone, redact, retry_after=retry_after).answers
         except LookupFailure:
             raise
         except Exception as error:
@@ -111,38 +128,39 @@ class UpstreamClient:
                 raise
             log.debug("upstream request failed: %s", type(error).__name__)
             raise failure from error
-        # Reading takes long enough that the platform had better work meanwhile; but whatever speaks of an error is read
-        # first, since wrong credentials must not be sent once more.
-        if status == 200 and b'"error"' not in body and replied():
+        # Reading takes long enough that the platform had better work meanwhile; but whatever may speak of an error is
+        # read first, since wrong credentials must not be sent once more.
+        if status == 200 and not _may_speak_of_an_error(body) and replied():
             for _ in range(TURNS_TO_LEAVE):
                 await asyncio.sleep(0)
         async with self._reading:
             # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
             # all of them. The wait for the turn is part of the attempt.
             await asyncio.sleep(0)
-            reply = decode(status, body, asked, self._zone, lambda text: clean_message(text, credentials.secrets))
+            text = text_of(body)
+            del body  # of 8 MiB, perhaps
+            reply = decode(status, text, asked, self._zone, redact)
+        self.raw_words.update(reply.raw_words)
         if reply.unreadable:
             self.unreadable.update(reply.unreadable)
             log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(reply.unreadable))))
         self._note_new_words(reply.answers)
         return reply.answers
 
-    async def _post(self, content: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    async def _post(
+        self, transport: httpx.AsyncBaseTransport, content: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytearray, float]:
+        """Status, decoded body, and the seconds that a 429 asks for."""
         # Not through httpx.AsyncClient: what it adds is redirects, cookies, proxies and authentication, none of which
         # the platform may have, for a third of a request's CPU.
         request = httpx.Request(
             "POST", self._url, headers={**_HEADERS, **headers}, content=content, extensions=self._extensions
         )
-        response = await self._transport.handle_async_request(request)
+        response = await transport.handle_async_request(request)
         try:
             status = response.status_code
-            if status == 429:
-                raise Throttled("the platform throttles", retry_after=_retry_after(response.headers))
-            if status >= 500:
-                raise ServerError(f"the platform answered with status {status}")
-            if status >= 300 and status != 400:
-                raise UnexpectedStatus(f"the platform answered with status {status}")
-            return status, await _read(response)
+            read = _read if _is_answer(status) else _read_error
+            return status, await read(response), _retry_after(response.headers)
         finally:
             await response.aclose()
 
@@ -156,13 +174,25 @@ class UpstreamClient:
                 log.warning("the platform uses an undocumented state: %r (outcome: unknown)", answer.state)
 
 
-async def _read(response: httpx.Response) -> bytes:
+def _is_answer(status: int) -> bool:
+    """Whether the body says what happened; of the other statuses each says it by itself."""
+    return status < 300 or status == 400
+
+
+def _may_speak_of_an_error(body: bytearray) -> bool:
+    """Whether a reply may hold an error text: what has none is ASCII, and without the words that such texts have."""
+    if not body.isascii():
+        return True
+    lower = body.lower()
+    return any(sign in lower for sign in _ERROR_SIGNS)
+
+
+async def _read(response: httpx.Response, limit: int = MAX_REPLY_BYTES) -> bytearray:
     """The decoded body. httpx's own decoder would expand a whole chunk before anybody could stop it."""
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
-        raise InvalidReply("the platform's reply has an encoding that was not asked for")
-    # wbits 47: zlib recognises gzip and zlib headers by itself.
-    inflate = None if encoding in {"identity", ""} else zlib.decompressobj(47)
+    named = response.headers.get("content-encoding", "").lower().split(",")
+    # Any other name ("utf-8", "none") is a mistake on a plain body. wbits 47: zlib recognises its two formats itself.
+    compressed = any(name.strip() in {"gzip", "x-gzip", "deflate"} for name in named)
+    inflate = zlib.decompressobj(47) if compressed else None
     body = bytearray()
     received = 0
     async for chunk in response.aiter_raw(65536):
@@ -171,14 +201,25 @@ async def _read(response: httpx.Response) -> bytes:
             body += chunk
         elif not inflate.eof:  # what follows a whole stream would pile up in the decompressor
             try:
-                body += inflate.decompress(chunk, MAX_REPLY_BYTES + 1 - len(body))
+                body += inflate.decompress(chunk, limit + 1 - len(body))
             except zlib.error:
                 raise InvalidReply("the platform's reply cannot be decompressed") from None
-        if max(received, len(body)) > MAX_REPLY_BYTES:
+        if max(received, len(body)) > limit:
             raise InvalidReply("the platform's reply is too large")
     if inflate is not None and not inflate.eof:
         raise InvalidReply("the platform's reply cannot be decompressed")
-    return bytes(body)
+    return body
+
+
+async def _read_error(response: httpx.Response) -> bytearray:
+    """The body under a status that says enough by itself; empty where it is too long, too slow or broken."""
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            return await _read(response, MAX_ERROR_BYTES)
+    except Exception as error:
+        if isinstance(error, InvalidReply) or failure_of(error) is not None:
+            return bytearray()
+        raise
 
 
 def _retry_after(headers: httpx.Headers) -> float:

@@ -149,6 +149,16 @@ def replies(body: bytes, status: int = 200, **headers: str) -> Behaviour:
     return behave
 
 
+def well_but(**headers: str) -> Behaviour:
+    """Knows every id, and has these headers besides."""
+
+    async def behave(exchange: Exchange) -> None:
+        body = json.dumps([entry(id_) for id_ in exchange.request.ids]).encode()
+        await exchange.reply(body, 200, **headers)
+
+    return behave
+
+
 def refuses(text: str) -> Behaviour:
     """Refuses every request with a text."""
 

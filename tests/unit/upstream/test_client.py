@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from app.lookup.failures import (
+    CredentialsRejected,
     InvalidReply,
     LookupFailure,
     ServerError,
@@ -30,6 +31,7 @@ from app.lookup.failures import (
 )
 from app.lookup.states import MessageRecord
 from app.upstream.client import MAX_REPLY_BYTES, UpstreamClient
+from app.upstream.connection import HeadTooLarge
 from app.upstream.credentials import Credentials
 from app.upstream.transport import failure_of
 from tests.support.platform import TOKEN, URL, FakePlatform, Reply, reply
@@ -155,7 +157,13 @@ def test_every_exception_of_aiohttp_has_a_mapping(kind: type[Exception], adapted
     if adapted:
         error.__cause__ = said
     expected = (
-        TlsFailure if issubclass(kind, ssl.SSLError) else TimedOut if issubclass(kind, TimeoutError) else Unreachable
+        InvalidReply
+        if kind is HeadTooLarge
+        else TlsFailure
+        if issubclass(kind, ssl.SSLError)
+        else TimedOut
+        if issubclass(kind, TimeoutError)
+        else Unreachable
     )
     assert type(failure_of(error)) is expected
 
@@ -317,7 +325,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(304, UnexpectedStatus), (401, UnexpectedStatus), (403, UnexpectedStatus), (404, UnexpectedStatus),
+    [(304, UnexpectedStatus), (401, CredentialsRejected), (403, UnexpectedStatus), (404, UnexpectedStatus),
      (413, UnexpectedStatus), (500, ServerError), (502, ServerError), (503, ServerError), (599, ServerError)],
 )  # fmt: skip
 async def test_a_status_that_is_not_documented_is_a_failure_whatever_the_body(
@@ -411,12 +419,20 @@ async def test_a_compressed_reply_is_read_although_nobody_asked_for_one(encoding
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [("gzip", READ), ("gzip", GZIPPED[:-9]), ("gzip", b""), ("br", READ), ("gzip, gzip", READ)],
+    [("gzip", READ), ("gzip", GZIPPED[:-9]), ("gzip", b""), ("gzip, gzip", READ)],
 )  # fmt: skip
 async def test_a_reply_that_cannot_be_decompressed_is_invalid(encoding: str, body: bytes) -> None:
     platform = FakePlatform()
     platform.always = reply(body, content_encoding=encoding)
     assert type(await failure_from(platform)) is InvalidReply
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "none", "br", "UTF-8, identity", "binary", ""])
+async def test_an_encoding_that_there_is_not_stands_on_a_plain_body(encoding: str) -> None:
+    platform = FakePlatform()
+    platform.always = reply(READ, content_encoding=encoding)
+    async with over_a_socket(platform) as client:
+        assert 5 in await client.ask({5: False})
 
 
 async def test_a_gzip_bomb_is_not_unpacked() -> None:

@@ -11,7 +11,8 @@ from app.lookup.platform import Answer
 from app.lookup.states import MessageRecord
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
-from app.upstream.wire import decode, encode
+from app.upstream.errors import clean_message
+from app.upstream.wire import decode, encode, text_of
 from tests.support.platform import TOKEN, FakePlatform, reply
 from tests.unit.upstream.wire_cases import CASES, MOSCOW, Case
 
@@ -24,14 +25,20 @@ def shown(answers: dict[int, Answer]) -> dict[int, MessageRecord | str]:
 @pytest.mark.parametrize("case", CASES, ids=[case.label for case in CASES])
 def test_a_reply_is_read_as_its_case_says(case: Case) -> None:
     unreadable: list[str] = []
+    raw_words: list[str] = []
+    messages: set[str | None] = set()
     try:
-        read = decode(case.status, case.body, case.asked, MOSCOW, lambda text: text)
+        read = decode(case.status, text_of(case.body), case.asked, MOSCOW, lambda text: clean_message(text, []))
         outcome: object = shown(read.answers)
-        unreadable = read.unreadable
+        unreadable, raw_words = read.unreadable, read.raw_words
+        messages = {each.upstream_message for each in read.answers.values() if isinstance(each, LookupFailure)}
     except LookupFailure as failure:
         outcome = failure.slug
+        messages = {failure.upstream_message}
     assert outcome == case.expected
     assert unreadable == case.unreadable
+    assert raw_words == case.raw_words
+    assert case.message is None or messages == {case.message}
 
 
 @pytest.mark.anyio
@@ -91,7 +98,7 @@ JSON_VALUES = st.recursive(
 def test_any_reply_is_answers_for_the_asked_ids_or_a_failure(body: bytes, status: int) -> None:
     asked = {1: True, 5: False}
     try:
-        read = decode(status, body, asked, MOSCOW, lambda text: text)
+        read = decode(status, text_of(body), asked, MOSCOW, lambda text: text)
     except LookupFailure:
         return
     assert read.answers.keys() <= asked.keys()
