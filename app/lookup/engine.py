@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from app.lookup.batcher import Batcher
 from app.lookup.cache.protocol import Cache, Cacheable, Cached, Lifetimes, serves
-from app.lookup.failures import LookupFailure, MessageNotFound
+from app.lookup.failures import AboutOneMessage, LookupFailure
 from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer, Platform
@@ -133,6 +133,6 @@ class Engine:
 
 
 def _serves(known: Cached, detail: bool, fresh: bool) -> bool:
-    if fresh and (isinstance(known.answer, MessageNotFound) or not known.answer.meaning.final):
+    if fresh and (isinstance(known.answer, AboutOneMessage) or not known.answer.meaning.final):
         return False
     return serves(known.answer, detail)

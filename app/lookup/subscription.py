@@ -11,11 +11,13 @@ from app.lookup.states import MessageRecord
 
 
 class View(NamedTuple):
-    """What is known of a message: the last answer of the platform and its second, and the failure since then."""
+    """What is known of a message: the last answer of the platform and its second, and the failure since then and its
+    second."""
 
     answer: Cacheable | None
     replied_at: float
     failure: LookupFailure | None
+    failed_at: float = -math.inf
 
     def serves(self, detail: bool) -> bool:
         """Whether there is an answer that has what is wanted."""

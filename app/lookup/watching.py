@@ -16,7 +16,7 @@ from contextvars import Context
 
 from app.lookup.cache.protocol import Cacheable, Lifetimes, settled
 from app.lookup.engine import Engine, Found
-from app.lookup.failures import AccountLocked, CredentialsRejected, MessageNotFound, Overloaded
+from app.lookup.failures import AboutOneMessage, AccountLocked, CredentialsRejected, MessageNotFound, Overloaded
 from app.lookup.platform import Answer
 from app.lookup.resilience import Clock
 from app.lookup.states import MessageRecord
@@ -111,8 +111,8 @@ class Watching:
         if not self._watched:
             self._stop_timer()
 
-    def hear(self, id_: int, answer: Answer) -> None:
-        """News of a message, from wherever."""
+    def hear(self, id_: int, answer: Answer, age: float = 0.0) -> None:
+        """News of a message, from wherever. ``age``: of a failure that was kept, in seconds."""
         watched = self._watched.get(id_)
         if watched is None:
             return
@@ -125,7 +125,7 @@ class Watching:
             watched.view = View(known, self._clock(), None)
             changed = not _same(known, before.answer)
         else:
-            watched.view = before._replace(failure=answer)
+            watched.view = before._replace(failure=answer, failed_at=self._clock() - age)
             # Where a state is known most failures change nothing for those who wait.
             matters = before.answer is None or isinstance(answer, CredentialsRejected | AccountLocked)
             changed = matters and type(answer) is not type(before.failure)
@@ -141,7 +141,7 @@ class Watching:
             if watched is None:
                 continue
             if not isinstance(each.answer, MessageRecord | MessageNotFound):
-                self.hear(id_, each.answer)
+                self.hear(id_, each.answer, each.age)
             elif not watched.view.serves(detail):
                 known = settled(each.answer, watched.view.answer)
                 watched.view = View(known, self._clock() - each.age, watched.view.failure)
@@ -205,10 +205,16 @@ class Watching:
         complete = view.serves(watched.details > 0)
         if view.settled and complete:
             return False
+        if isinstance(view.failure, AboutOneMessage):
+            # An error text of this message: asked again when the cache forgets it, like an unknown id.
+            return now - view.failed_at > (self._rounds(view.failure) - 1 + YOUNG) * self._seconds
         rounds = 1
         if isinstance(view.answer, MessageRecord) and complete and view.failure is None:
-            rounds = max(1, int(self._lifetimes.of(view.answer) / self._seconds))
+            rounds = self._rounds(view.answer)
         return now - view.replied_at > (rounds - 1 + YOUNG) * self._seconds
+
+    def _rounds(self, answer: Cacheable) -> int:
+        return max(1, int(self._lifetimes.of(answer) / self._seconds))
 
     async def _ask(self, ids: list[int], detail: bool) -> None:
         try:

@@ -10,12 +10,14 @@ from collections.abc import Collection
 from datetime import datetime
 
 from app.lookup.cache.protocol import Cacheable, Cached, Lifetimes, settled
-from app.lookup.failures import MessageNotFound
+from app.lookup.failures import KEPT, AboutOneMessage
 from app.lookup.resilience import Clock
 from app.lookup.states import MessageRecord
 
-_Fields = tuple[float, str | None, datetime | None, int | None, str | None, bool]
-"""Second of the reply, state (None: not found), time, parts, price, whether detail was asked for."""
+_Fields = tuple[float, str, datetime | None, int | None, str | None, bool]
+"""Second of the reply, state, time, parts, price, whether detail was asked for."""
+_Failure = tuple[float, str, str | None]
+"""Second of the reply, slug, the platform's text."""
 
 
 class MemoryCache:
@@ -25,7 +27,7 @@ class MemoryCache:
         self._clock = clock
         self._lifetimes = lifetimes
         self._max_entries = max_entries
-        self._entries: OrderedDict[int, _Fields] = OrderedDict()
+        self._entries: OrderedDict[int, _Fields | _Failure] = OrderedDict()
         self.evictions = 0
 
     def __len__(self) -> int:
@@ -76,16 +78,17 @@ class MemoryCache:
         """Nothing was opened."""
 
 
-def _packed(answer: Cacheable, replied_at: float) -> _Fields:
-    if isinstance(answer, MessageNotFound):
-        return replied_at, None, None, None, None, False
+def _packed(answer: Cacheable, replied_at: float) -> _Fields | _Failure:
+    if isinstance(answer, AboutOneMessage):
+        return replied_at, answer.slug, answer.upstream_message
     # A few words and prices stand in most answers: each is kept once.
     price = None if answer.price_per_part is None else sys.intern(answer.price_per_part)
     return replied_at, sys.intern(answer.state), answer.changed_at, answer.parts, price, answer.detailed
 
 
-def _unpacked(id_: int, fields: _Fields) -> Cached:
+def _unpacked(id_: int, fields: _Fields | _Failure) -> Cached:
+    if len(fields) == 3:
+        replied_at, slug, message = fields
+        return Cached(KEPT[slug]("the platform said so a moment ago", upstream_message=message), replied_at)
     replied_at, state, changed_at, parts, price, detailed = fields
-    if state is None:
-        return Cached(MessageNotFound("the platform did not know it"), replied_at)
     return Cached(MessageRecord(id_, state, changed_at, parts, price, detailed), replied_at)

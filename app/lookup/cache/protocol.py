@@ -4,10 +4,10 @@ from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from app.lookup.failures import MessageNotFound
+from app.lookup.failures import AboutOneMessage
 from app.lookup.states import MessageRecord, Outcome
 
-Cacheable = MessageRecord | MessageNotFound
+Cacheable = MessageRecord | AboutOneMessage
 
 
 class Cached(NamedTuple):
@@ -28,7 +28,7 @@ class Lifetimes:
 
     def of(self, answer: Cacheable) -> float:
         """The lifetime of one answer. An undocumented state may be on its way to another: it counts as pending."""
-        if isinstance(answer, MessageNotFound):
+        if isinstance(answer, AboutOneMessage):
             return self.not_found
         state = answer.meaning
         if state.final:
@@ -55,7 +55,7 @@ class Cache(Protocol):
 
 def serves(answer: Cacheable, detail: bool) -> bool:
     """Whether an answer has what is wanted."""
-    return not detail or isinstance(answer, MessageNotFound) or answer.detailed
+    return not detail or isinstance(answer, AboutOneMessage) or answer.detailed
 
 
 def settled(new: Cacheable, old: Cacheable | None) -> Cacheable:
@@ -66,7 +66,7 @@ def settled(new: Cacheable, old: Cacheable | None) -> Cacheable:
     """
     if not isinstance(old, MessageRecord):
         return new
-    if old.meaning.final and (isinstance(new, MessageNotFound) or new.state != old.state):
+    if old.meaning.final and (isinstance(new, AboutOneMessage) or new.state != old.state):
         if isinstance(new, MessageRecord) and new.detailed and not old.detailed:
             return replace(old, parts=new.parts, price_per_part=new.price_per_part, detailed=True)
         return old
