@@ -75,17 +75,21 @@ class Guard:
         self._proven = False
         self.latch.release()
 
-    async def ask(self, asked: Mapping[int, bool], flight: Flight, *, retry: bool = True) -> dict[int, Answer]:
+    async def ask(
+        self, asked: Mapping[int, bool], flight: Flight, *, retry: bool = True, suspected: bool = False
+    ) -> dict[int, Answer]:
         """Ask, and once more after a failure that a second attempt may mend. Raises LookupFailure.
 
         ``retry=False``: an extra question about a reply, which neither earns nor spends the retry budget.
+        ``suspected``: an empty reply says more about these ids than about the platform.
         """
+        alone = len(asked) == 1 and not suspected
         if retry:
             self.budget.earn()
         probe = self.circuit.state != "closed" or self.latch.reason is not None
         generation = self._generation
         try:
-            return await self._attempt(asked, flight)
+            return await self._attempt(asked, flight, alone)
         except (CredentialsRejected, AccountLocked):
             if self._generation == generation:
                 raise
@@ -98,9 +102,9 @@ class Guard:
             await asyncio.sleep(pause)
             if self.refusal() is not None:
                 raise
-        return await self._attempt(asked, flight)
+        return await self._attempt(asked, flight, alone)
 
-    async def _attempt(self, asked: Mapping[int, bool], flight: Flight) -> dict[int, Answer]:
+    async def _attempt(self, asked: Mapping[int, bool], flight: Flight, alone: bool) -> dict[int, Answer]:
         await flight.take_off()
         refusal = self.refusal()
         if refusal is not None:
@@ -118,7 +122,7 @@ class Guard:
             answers = await self._send(asked, time_left, flight.replied)
             answered, verdict = True, False
         except LookupFailure as error:
-            failure, verdict = error, _verdict(error, circuit_probe)
+            failure, verdict = error, _verdict(error, circuit_probe, alone)
             raise
         finally:
             # Also reached without a verdict, when the service stops: a probe must never stay under way.
@@ -161,9 +165,14 @@ class Guard:
             self.on_shut()
 
 
-def _verdict(failure: LookupFailure, probe: bool) -> bool | None:
-    """Whether an attempt counts as failed; None where it does not count."""
-    if failure.counted:
+def _verdict(failure: LookupFailure, probe: bool, alone: bool) -> bool | None:
+    """Whether an attempt counts as failed; None where it does not count.
+
+    ``alone``: it was for one id that is under no suspicion.
+    """
+    if failure.counted or (failure.counted_alone and alone):
         return True
+    if failure.counted_alone:
+        return None
     # Error texts, credentials and 429 count neither way, but they do show that the platform is back.
     return False if probe and not isinstance(failure, NotAsked) else None

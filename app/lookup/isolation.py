@@ -74,8 +74,9 @@ class Isolation:
         ``settle`` is called once for each id as soon as its answer is known, except for those that are returned:
         they must be asked again, each alone. Never raises LookupFailure.
         """
+        suspected = len(asked) == 1 and self.goes_alone(next(iter(asked)))
         try:
-            answers = await self._guard.ask(asked, flight)
+            answers = await self._guard.ask(asked, flight, suspected=suspected)
         except LookupFailure as failure:
             if failure.splits and len(asked) > 1:
                 missing = await self._split(asked, failure, flight, settle)

@@ -57,7 +57,7 @@ class Search:
         asked = {id_: self._asked[id_] for id_ in part}
         self._requests += 1
         try:
-            answers = await self._guard.ask(asked, self._flight, retry=False)
+            answers = await self._guard.ask(asked, self._flight, retry=False, suspected=True)
         except LookupFailure as failure:
             if failure.splits and len(part) > 1:
                 self._parts += _halves(part)
