@@ -64,7 +64,7 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            client = _client(settings, secrets, transport)
+            client = _client(settings, secrets, transport, clock)
             stack.push_async_callback(client.aclose)
             lifetimes = Lifetimes(
                 settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl
@@ -93,7 +93,7 @@ def create_app(
                 stack.push_async_callback(news.aclose)
             _rotate(secrets, engine, keys)
             engine.guard.observe = metrics.upstream_request
-            metrics.read_at_scrape(engine_metrics(engine, memory, client))
+            metrics.read_at_scrape(engine_metrics(engine, memory, client, webhook_reader))
             metrics.read_at_scrape(watching_metrics(watching, webhook_reader))
             for background in (secrets.watch(), _keep_house(metrics, housekeeping)):
                 stack.push_async_callback(_cancelled, asyncio.create_task(background))
@@ -190,7 +190,9 @@ def credentials_of(settings: Settings, secrets: Secrets) -> Credentials:
     )
 
 
-def _client(settings: Settings, secrets: Secrets, transport: httpx.AsyncBaseTransport | None) -> UpstreamClient:
+def _client(
+    settings: Settings, secrets: Secrets, transport: httpx.AsyncBaseTransport | None, clock: Clock
+) -> UpstreamClient:
     if settings.sandboxed and transport is None:
         transport = httpx.ASGITransport(sandbox.Sandbox())
     return UpstreamClient(
@@ -200,4 +202,5 @@ def _client(settings: Settings, secrets: Secrets, transport: httpx.AsyncBaseTran
         connect_timeout=settings.upstream_connect_timeout,
         attempt_timeout=settings.upstream_attempt_timeout,
         transport=transport,
+        clock=clock,
     )

@@ -4,7 +4,7 @@
 """
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from app.lookup.failures import AccountLocked, CircuitOpen, CredentialsRejected, LookupFailure, Throttled
@@ -121,6 +121,8 @@ class Latch:
         self._until = 0.0
         self._seconds = 0.0
         self._probing = False
+        # How often credentials were kept at home, by what told that they were rejected.
+        self.held: Counter[str] = Counter()
 
     @property
     def reason(self) -> LookupFailure | None:
@@ -166,6 +168,7 @@ class Latch:
         self._seconds = min(max(seconds, 2 * self._seconds), self.LONGEST) if again else seconds
         self._reason = failure
         self._until = self._clock() + self._seconds
+        self.held[failure.wording or ""] += 1
         log.error("%s: nothing is sent for %g s", failure.slug, self._seconds)
 
 

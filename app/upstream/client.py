@@ -21,7 +21,7 @@ from app.telemetry.tracing import client_span
 from app.upstream.credentials import Credentials
 from app.upstream.errors import clean_message
 from app.upstream.transport import Connections, failure_of, network
-from app.upstream.wire import decode, encode, text_of
+from app.upstream.wire import LONG_BODY, decode, encode, text_of
 
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 """The largest reply that is read, decoded. A thousand entries take about 0.2 MiB."""
@@ -138,6 +138,8 @@ class UpstreamClient:
             # all of them. The wait for the turn is part of the attempt.
             await asyncio.sleep(0)
             text = text_of(body)
+            if len(body) > LONG_BODY:
+                await asyncio.sleep(0)
             del body  # of 8 MiB, perhaps
             reply = decode(status, text, asked, self._zone, redact)
         self.raw_words.update(reply.raw_words)
@@ -180,8 +182,9 @@ def _is_answer(status: int) -> bool:
 
 
 def _may_speak_of_an_error(body: bytearray) -> bool:
-    """Whether a reply may hold an error text: what has none is ASCII, and without the words that such texts have."""
-    if not body.isascii():
+    """Whether a reply may hold an error text. What has none is ASCII and without the words of such texts, nor is it so
+    long that nobody would look through it twice."""
+    if len(body) > LONG_BODY or not body.isascii():
         return True
     lower = body.lower()
     return any(sign in lower for sign in _ERROR_SIGNS)

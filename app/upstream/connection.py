@@ -44,6 +44,7 @@ class Connection(ResponseHandler):
         self._head_bytes = 0
         self._interim_replies = 0
         self._body: StreamReader | None = None
+        self._length: int | None = None
 
     def set_response_params(self, **params: Any) -> None:
         """A request begins."""
@@ -57,6 +58,8 @@ class Connection(ResponseHandler):
             self._interim_replies += 1
         else:
             self._body = body
+            length = message.headers.get("Content-Length", "")
+            self._length = int(length) if length.isascii() and length.isdigit() else None
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
@@ -65,7 +68,7 @@ class Connection(ResponseHandler):
             super().data_received(data)
             return
         while data:
-            piece = data if self._body is not None else data[:SLICE]
+            piece = data[: self._next_piece(data)]
             data = data[len(piece) :]
             # A message that ends must end with the last byte that there is: fed apart, it shows.
             for part in filter(None, (piece[:-1], piece[-1:])):
@@ -74,11 +77,23 @@ class Connection(ResponseHandler):
                     return
                 super().data_received(part)
                 if self._exception is not None:
+                    # aiohttp would leave whoever reads the body waiting for more of it.
+                    if self._body is not None and not self._is_whole():
+                        self._body.set_exception(aiohttp.ClientPayloadError("the body cannot be read"))
                     return
             if self._body is None and self._is_too_large(len(piece)):
                 self.set_exception(HeadTooLarge("the head of the reply is too large"))
                 self._end()
                 return
+
+    def _next_piece(self, data: bytes) -> int:
+        """How many bytes to read at once: none behind the end of a message, where it can be known."""
+        if self._body is not None and self._length is not None:
+            return max(self._length - self._body.total_bytes, 1)
+        # Heads and chunked bodies end with an empty line.
+        end = data.find(b"\r\n\r\n") + 4
+        limit = len(data) if self._body is not None else min(SLICE, MAX_HEAD_BYTES + 1 - self._head_bytes)
+        return min(end, limit) if end >= 4 else limit
 
     def _is_too_large(self, received: int) -> bool:
         self._head_bytes += received

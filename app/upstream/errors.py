@@ -28,8 +28,7 @@ from app.upstream.values import JsonNumber
 
 MAX_MESSAGE_LENGTH = 200
 MAX_READ = 1024
-"""Characters of an error text that are looked at: a text of 8 MiB would take seconds, a thousand texts of one reply
-nearly as long."""
+"""Characters of an error text about the whole request that are looked at: a text of 8 MiB would take seconds."""
 
 Redact = Callable[[str], str | None]
 
@@ -118,7 +117,12 @@ _MEANINGS = list(dict.fromkeys(row.meaning for row in WORDINGS))
 _UNKNOWN = _Recognised(len(WORDINGS), UnknownRefusal, None)
 
 
+_LONGEST = 2 * max(len(row.text) for row in WORDINGS)
+
+
 def _recognise(text: str, whole: bool) -> _Recognised:
+    if not whole and len(text) > _LONGEST:
+        return _UNKNOWN  # a reply may have a thousand of them
     words = _words(text[:MAX_READ])
     for rank, (pattern, row) in enumerate(_KNOWN):
         if pattern.fullmatch(words):
@@ -197,12 +201,13 @@ def clean_message(text: str, secrets: Iterable[str]) -> str | None:
     None where it holds one of the ``secrets``, however the platform may have escaped it.
     """
     hidden = [secret for secret in secrets if secret]
-    read = text[:MAX_READ]
+    # What is shown must end long before what is looked at: half a secret is one, too. An escaped character takes up to
+    # six.
+    margin = 6 * max(map(len, hidden), default=0)
+    read = text[: 2 * MAX_MESSAGE_LENGTH + margin]
     printable = read if read.isprintable() else _printable(read)
     cleaned = re.sub(r" +", " ", printable).strip()
-    # The rest is not looked at, so what is shown must end long before it: half a secret is one, too. An escaped
-    # character takes up to six.
-    if len(text) > MAX_READ and len(cleaned) < MAX_MESSAGE_LENGTH + 6 * max(map(len, hidden), default=0):
+    if len(text) > len(read) and len(cleaned) < MAX_MESSAGE_LENGTH + margin:
         return None
     seen = [read, printable, cleaned, html.unescape(cleaned), unquote_plus(cleaned), cleaned.replace("\\", "")]
     haystack = "\n".join(seen).casefold()

@@ -29,8 +29,11 @@ T = TypeVar("T")
 # A comma or bracket costs the reader an object of up to 100 bytes, so 8 MiB of them would cost hundreds. An honest
 # reply to 1000 ids has about 7,000.
 MAX_STRUCTURE = 100_000
+MAX_ESCAPES = 2_000_000
+"""Each costs the reader some time. A thousand Russian sentences have about 50,000."""
 LONG_BODY = 64 * 1024
-"""Bytes above which a body is searched for strings that are too long to be of use."""
+LONG_STRING = 8192
+"""Bytes of a body above which it is searched for long strings, and of a string of which no more is of use."""
 
 
 @dataclass(slots=True)
@@ -116,8 +119,6 @@ def _under_another_status(
 
 
 _DECODER = json.JSONDecoder(parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
-# A string that is longer than anything that is read: cut, it costs no memory. A character stays whole.
-_LONG_STRING = re.compile(rb'("[^"\\]{8192}[\x80-\xbf]{0,3})[^"\\]+"')
 
 
 def text_of(body: bytes | bytearray) -> str | InvalidReply:
@@ -125,12 +126,45 @@ def text_of(body: bytes | bytearray) -> str | InvalidReply:
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_STRUCTURE:
         return InvalidReply("the platform's reply has too many parts")
     if len(body) > LONG_BODY:
-        body = _LONG_STRING.sub(rb'\1"', body)
+        if body.count(b"\\") > MAX_ESCAPES:
+            return InvalidReply("the platform's reply has too many escapes")
+        body = _without_long_strings(body)
     try:
-        return body.decode("utf-8-sig")
+        # Without "utf-8-sig", which copies the body first.
+        return body.decode().removeprefix("\ufeff")
     except UnicodeDecodeError:
         # The platform is a Russian PHP site: what is not UTF-8 is most likely its old code page.
         return body.decode("cp1251", errors="replace")
+
+
+def _without_long_strings(body: bytes | bytearray) -> bytes | bytearray:
+    """A body with its endless strings cut: they would be copied several times, and nobody reads them to the end.
+
+    Only where there is no escape: then every quote begins or ends a string.
+    """
+    if b"\\" in body:
+        return body
+    kept: list[bytes | bytearray] = []
+    begin = place = counted = 0
+    inside = False
+    while place + LONG_STRING < len(body):
+        quote = body.rfind(b'"', place, place + LONG_STRING)
+        if quote >= 0:
+            place = quote + 1
+            continue
+        inside ^= body.count(b'"', counted, place) % 2 == 1
+        counted = place
+        end = body.find(b'"', place)
+        if end < 0:
+            break
+        if inside:
+            cut = place + LONG_STRING
+            while 0x80 <= body[cut] < 0xC0:  # a character of several bytes stays whole
+                cut += 1
+            kept.append(body[begin:cut])
+            begin = end
+        place = end
+    return b"".join([*kept, body[begin:]]) if kept else body
 
 
 def load(text: str | InvalidReply) -> object:

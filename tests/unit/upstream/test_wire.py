@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.failures import LookupFailure
+from app.lookup.failures import InvalidReply, LookupFailure
 from app.lookup.platform import Answer
 from app.lookup.states import MessageRecord
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Credentials
 from app.upstream.errors import clean_message
-from app.upstream.wire import decode, encode, text_of
+from app.upstream.wire import LONG_BODY, decode, encode, load, text_of
 from tests.support.platform import TOKEN, FakePlatform, reply
 from tests.unit.upstream.wire_cases import CASES, MOSCOW, Case
 
@@ -102,3 +102,26 @@ def test_any_reply_is_answers_for_the_asked_ids_or_a_failure(body: bytes, status
     except LookupFailure:
         return
     assert read.answers.keys() <= asked.keys()
+
+
+TEXTS = st.text(st.sampled_from("aя😀, :[]{}'"), max_size=5).flatmap(
+    lambda text: st.integers(1, 9000).map(lambda times: text * times)
+)
+
+
+@given(st.lists(TEXTS | st.integers(), max_size=6), st.booleans())
+def test_long_strings_are_cut_and_everything_else_stays(values: list[str | int], spread: bool) -> None:
+    body = json.dumps([{"key": value} for value in values], ensure_ascii=False, indent=9000 if spread else None)
+    padded = body.encode() + b" " * LONG_BODY
+    read = load(text_of(padded) if body.count(",") < 90_000 else body)
+    assert isinstance(read, list)
+    for value, entry in zip(values, read, strict=True):
+        if isinstance(value, int):
+            assert entry == {"key": str(value)}
+        else:
+            assert value.startswith(entry["key"])
+            assert len(entry["key"].encode()) >= min(len(value.encode()), 8192)
+
+
+def test_a_body_of_too_many_escapes_is_not_read() -> None:
+    assert isinstance(text_of(b'"' + b'\\"' * 2_000_001 + b'"'), InvalidReply)
