@@ -17,7 +17,7 @@ import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 
-from app.lookup.failures import LookupFailure, Overloaded
+from app.lookup.failures import LookupFailure, Overloaded, RepeatedRequest
 from app.lookup.flight import Flight, Slots
 from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
@@ -82,6 +82,9 @@ class Batcher:
             for id_ in ids:
                 take(id_, refusal, Source.REFUSED)
             return
+        ids = self._refuse_withheld(ids, take)
+        if not ids:
+            return
         done = asyncio.get_running_loop().create_future()
         caller = Caller(take, self._deadlines.next(), done, current_span(), request_id_of_log.get())
         refused: list[int] = []
@@ -100,6 +103,17 @@ class Batcher:
             caller.refuse(refused, Overloaded("too many ids are queued", retry_after=1))
         # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
         await caller.done
+
+    def _refuse_withheld(self, ids: Iterable[int], take: Take) -> list[int]:
+        """Answer the ids that may not be asked for now. Returns the others."""
+        rest = []
+        for id_ in ids:
+            withheld = self._isolation.withheld(id_)
+            if withheld is None:
+                rest.append(id_)
+            else:
+                take(id_, withheld, Source.REFUSED)
+        return rest
 
     async def drain(self) -> None:
         """Wait until nothing is queued or in flight."""
@@ -199,6 +213,8 @@ class Batcher:
             if entry is None:
                 return 0
             del self._flying[entry.detail][id_]
+            if isinstance(answer, RepeatedRequest):
+                self._isolation.withhold(id_)
             return entry.answer(self._remember(id_, answer))
 
         again: list[int] = []

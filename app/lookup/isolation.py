@@ -9,7 +9,7 @@ import logging
 import math
 from collections.abc import Iterable, Mapping
 
-from app.lookup.failures import LookupFailure, MessageNotFound
+from app.lookup.failures import LookupFailure, MessageNotFound, RepeatedRequest
 from app.lookup.flight import Flight
 from app.lookup.guard import Guard
 from app.lookup.platform import Answer
@@ -20,6 +20,9 @@ from app.lookup.states import MessageRecord
 CULPRIT_SECONDS = 60.0
 """How long an id that spoiled a batch is asked alone."""
 MAX_CULPRITS = 10_000
+REPEATED_SECONDS = 60.0
+"""How long the platform remembers a request, and refuses the same once more."""
+MAX_WITHHELD = 100_000
 BATCHING_OFF_SECONDS = 600.0
 """How long ids go one by one after the platform was seen to answer only part of an array."""
 CONTROL_SECONDS = 600.0
@@ -43,6 +46,7 @@ class Isolation:
         self._culprits: dict[int, float] = {}
         self._batching_off_until = -math.inf
         self._known: dict[int, float] = {}
+        self._withheld: dict[int, float] = {}
 
     @property
     def batch_limit(self) -> int:
@@ -63,6 +67,24 @@ class Isolation:
             del self._culprits[id_]
             return False
         return True
+
+    def withhold(self, id_: int) -> None:
+        """The platform says that it was asked the same a moment ago: the id is not asked for again until it forgets."""
+        self._withheld.pop(id_, None)
+        self._withheld[id_] = self._clock() + REPEATED_SECONDS
+        if len(self._withheld) > MAX_WITHHELD:
+            del self._withheld[next(iter(self._withheld))]
+
+    def withheld(self, id_: int) -> RepeatedRequest | None:
+        """Why an id may not be asked for now, with the seconds to wait; None where it may."""
+        until = self._withheld.get(id_)
+        if until is None:
+            return None
+        left = until - self._clock()
+        if left <= 0:
+            del self._withheld[id_]
+            return None
+        return RepeatedRequest("the platform was asked the same a moment ago", retry_after=left)
 
     def forget_controls(self) -> None:
         """Another account asks from now on, perhaps, whose messages are others."""
