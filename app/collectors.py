@@ -8,18 +8,24 @@ from app.lookup.cache.memory import MemoryCache
 from app.lookup.engine import Engine
 from app.lookup.failures import LookupFailure
 from app.lookup.queue import Source
+from app.lookup.record import SMPP_WORDS, STATES
 from app.lookup.watcher import Watcher
 from app.telemetry.metrics import PREFIX
 from app.upstream.client import UpstreamClient
+from app.upstream.errors import lockout_wordings
 from app.upstream.webhook import WebhookReader
+from app.upstream.wire import raw_word
 
+RAW_WORDS = sorted({raw_word(word) for word in (*SMPP_WORDS, *STATES)})
 WEBHOOK_RESULTS = ("taken", "unreadable")
 CIRCUIT_STATES = ("closed", "open", "half-open")
 
 
-def engine_metrics(engine: Engine, cache: MemoryCache, client: UpstreamClient) -> Callable[[], Iterable[Metric]]:
+def engine_metrics(
+    engine: Engine, cache: MemoryCache, client: UpstreamClient, webhook: WebhookReader
+) -> Callable[[], Iterable[Metric]]:
     """A reader of the engine's counts and states, for ``Metrics.read_at_scrape``."""
-    return lambda: [*_lookups(engine), *_policy(engine), *_cache(cache), *_oddities(client)]
+    return lambda: [*_lookups(engine), *_policy(engine), *_cache(cache), *_oddities(client, webhook)]
 
 
 def watcher_metrics(watcher: Watcher, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
@@ -64,6 +70,8 @@ def _policy(engine: Engine) -> Iterable[Metric]:
     for kind in policy.lockout.SECONDS:
         latch.add_metric([kind.slug], float(type(held) is kind))
     yield latch
+    lockouts = dict.fromkeys(lockout_wordings(), 0) | policy.lockout.held
+    yield _counter("lockouts", "Lock-outs, by the wording, fragment or status that told of them.", "wording", lockouts)
 
 
 def _cache(cache: MemoryCache) -> Iterable[Metric]:
@@ -73,11 +81,17 @@ def _cache(cache: MemoryCache) -> Iterable[Metric]:
     )
 
 
-def _oddities(client: UpstreamClient) -> Iterable[Metric]:
+def _oddities(client: UpstreamClient, webhook: WebhookReader) -> Iterable[Metric]:
     yield CounterMetricFamily(
         f"{PREFIX}_undocumented_states",
         "Answers with a state that the platform's documentation does not have.",
         value=client.undocumented_states,
+    )
+    yield _counter(
+        "raw_words",
+        "States that the platform named by another word than the documented one, by that word in capitals.",
+        "word",
+        dict.fromkeys(RAW_WORDS, 0) | client.raw_words + webhook.raw_words,
     )
     yield _counter(
         "unreadable_fields", "Fields of the platform's entries that could not be read.", "field", client.unreadable

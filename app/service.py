@@ -122,7 +122,7 @@ def build_service(
     metrics = Metrics(__version__)
     account = Account(lambda: _credentials(settings, secrets))
     lifetimes = Lifetimes(settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl)
-    client = _client(settings, account, transport)
+    client = _client(settings, account, transport, clock)
     subscriptions = Subscriptions(clock, max_waiters=settings.max_waiters)
     memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
     store = _store(settings, clock, lifetimes, metrics)
@@ -152,7 +152,7 @@ def build_service(
     )
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
     read_webhook = WebhookReader(settings.timezone)
-    metrics.read_at_scrape(engine_metrics(engine, memory, client))
+    metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, read_webhook))
     return Service(
         settings=settings,
@@ -182,7 +182,9 @@ def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
     )
 
 
-def _client(settings: Settings, account: Account, transport: httpx.AsyncBaseTransport | None) -> UpstreamClient:
+def _client(
+    settings: Settings, account: Account, transport: httpx.AsyncBaseTransport | None, clock: Clock
+) -> UpstreamClient:
     if settings.sandboxed and transport is None:
         transport = httpx.ASGITransport(sandbox.Sandbox())
     return UpstreamClient(
@@ -192,6 +194,7 @@ def _client(settings: Settings, account: Account, transport: httpx.AsyncBaseTran
         connect_timeout=settings.upstream_connect_timeout,
         attempt_timeout=settings.upstream_attempt_timeout,
         transport=transport,
+        clock=clock,
     )
 
 

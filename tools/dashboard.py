@@ -142,9 +142,11 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ),
             (
                 "Oddities",
-                "Undocumented states and unreadable fields.",
+                "Undocumented states, documented ones in other words, unreadable fields; what told of lock-outs.",
                 "ops",
                 [
+                    (_rate(f"{M}_lockouts_total", by="wording"), "lock-out: {{wording}}"),
+                    (_rate(f"{M}_raw_words_total", by="word"), "{{word}}"),
                     (_rate(f"{M}_undocumented_states_total"), "undocumented states"),
                     (_rate(f"{M}_unreadable_fields_total", by="field"), "unreadable {{field}}"),
                 ],

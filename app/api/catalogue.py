@@ -74,8 +74,8 @@ _ROWS = [
     ProblemType(
         "message-not-found", 404, "Message not found",
         "The platform does not know this message.",
-        "The platform left the id out of its reply, or answered it without a state: it does not know the message, "
-        "or the message belongs to another account.",
+        "The platform left the id out of its reply, answered it without a state, or said in a sentence that no message "
+        "with this id was taken: it does not know the message, or the message belongs to another account.",
         "Check the id: it is the number that the platform returned when the message was sent. A message that was "
         "sent a moment ago may become known within seconds.",
         "If messages that exist are not found: check that the credentials belong to the account that sends.",
@@ -83,7 +83,8 @@ _ROWS = [
     ProblemType(
         "upstream-credentials-rejected", 502, "The platform rejects the service's credentials",
         "The platform rejected this service's login. The caller's own login is fine.",
-        'The platform answered "Incorrect login or password" to this service.',
+        'The platform answered "Incorrect login or password" to this service, in this or another wording, or with '
+        "status 401.",
         "Nothing is wrong with your request or key. Try again after `Retry-After`, and tell the operator.",
         "Correct `UPSTREAM_TOKEN`, or `UPSTREAM_LOGIN` and `UPSTREAM_PASSWORD`. Until then the service asks only "
         "now and then, so that the account is not locked.",
@@ -92,7 +93,7 @@ _ROWS = [
     ProblemType(
         "upstream-account-locked", 503, "The platform has locked the account",
         "The platform has locked the account that this service uses.",
-        'The platform answered "Your account is locked".',
+        'The platform answered "Your account is locked", in this or another wording.',
         "Try again after `Retry-After`, and tell the operator.",
         "Call the platform's manager: unpaid bills and repeated wrong passwords lock an account.",
         retry_after=True,
@@ -109,9 +110,12 @@ _ROWS = [
     ProblemType(
         "upstream-rejected", 502, "The platform refuses the request",
         "The platform refused the request; upstream_message is its reason, where it gave one.",
-        "The platform answered with an error text that is not documented, or with status 400 and no readable text.",
-        "Read `upstream_message`. Try again later.",
-        "Read `upstream_message` and ask the platform's support what it means.",
+        "The platform answered with an error text that is not documented, for the request or for this one message; "
+        "with status 400 and no readable text; or with nothing at all: an empty body, a blank one, or `null`.",
+        "Read `upstream_message`. Try again later. Where it comes for one message of a batch alone, that message "
+        "is the cause.",
+        "Read `upstream_message` and ask the platform's support what it means. For one message alone, ask about that "
+        "message.",
     ),
     ProblemType(
         "upstream-error", 502, "The platform failed",
@@ -123,7 +127,8 @@ _ROWS = [
     ProblemType(
         "upstream-throttled", 503, "The platform throttles",
         "The platform asks for fewer requests; wait as long as Retry-After says.",
-        "The platform answered 429 Too Many Requests.",
+        "The platform answered 429 Too Many Requests, or said that it got the same request twice within a minute; then "
+        "the messages of that request are not asked for again for 60 s.",
         "Wait for the seconds of `Retry-After`.",
         "Lower `UPSTREAM_MAX_IN_FLIGHT`, or the number of replicas; both multiply.",
         retry_after=True,
@@ -131,8 +136,8 @@ _ROWS = [
     ProblemType(
         "upstream-invalid-reply", 502, "The platform's reply cannot be read",
         "The platform's reply cannot be read.",
-        "The reply is not JSON, not the documented shape or larger than 8 MiB; or the entry of this one message "
-        "has no readable id or state.",
+        "The reply is not JSON, not the documented shape or larger than 8 MiB; its head is larger than 64 KiB; or the "
+        "entry of this one message has no readable id or state.",
         "Try again in a few seconds.",
         "An HTML page instead of JSON means maintenance or a wrong `UPSTREAM_URL`. For a single message, ask the "
         "platform's support.",

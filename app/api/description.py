@@ -37,7 +37,8 @@ A message is in one of these states, in the platform's own words. Branch on the 
 |---|---|---|---|
 {states}
 
-New states of the platform pass through with the outcome `unknown`.
+New states of the platform pass through with the outcome `unknown`. A sentence in the place of a state is no state: it
+is the problem of that message, with the platform's text as `upstream_message`.
 
 Every error is a problem document (`application/problem+json`, RFC 9457). Its `type` leads to a page on this service
 that says what the caller and what the operator does about it.

@@ -52,6 +52,8 @@ PARAMETERS: dict[tuple[str, str], Named] = {
         "progress": ("82217: pending, delivered after 10 s, read after 30 s (sandbox)", 82217),
         "failed": ("82213: failed for good (sandbox)", 82213),
         "missing": ("82218: not known (sandbox)", 82218),
+        "sentence": ("404: not known, said in a sentence (sandbox)", 404),
+        "emptied": ("204: empties the platform's reply (sandbox)", 204),
     },
     ("streamMessageStates", "id"): {
         "sandbox": ("One that progresses, one that is unknown (sandbox)", [82216, 82217, 82218]),
@@ -62,5 +64,7 @@ PARAMETERS: dict[tuple[str, str], Named] = {
 # What an example of these problems says beyond the catalogue's text.
 PROBLEMS: dict[str, dict[str, Any]] = {
     "invalid-request": {"errors": [{"parameter": "id", "detail": "must be a whole number from 1 to 9007199254740991"}]},
+    "message-not-found": {"upstream_message": "Сообщение с таким ID не принималось"},
+    "upstream-credentials-rejected": {"upstream_message": "Неверный логин или пароль"},
     "upstream-rejected": {"upstream_message": "The archive is being rebuilt"},
 }

@@ -64,8 +64,9 @@ class MessageState(BaseModel):
 
     id: MessageId
     state: str = Field(
-        description="The platform's own word, verbatim. An open enumeration: treat a word that you do not know by "
-        f"its `outcome`. Documented words: {_STATE_WORDS}",
+        description="The platform's own word. Where it writes a documented one in another case, or says it in a word "
+        "of SMPP's (`DELIVRD`), this is the documented one; a new word passes through verbatim. An open enumeration: "
+        f"treat a word that you do not know by its `outcome`. Documented words: {_STATE_WORDS}",
         examples=list(STATES),
     )
     outcome: Outcome = Field(description="What a user interface branches on. A closed enumeration.")

@@ -7,12 +7,16 @@ import logging
 import math
 from collections.abc import Collection, Iterable
 
+from app.lookup.failures import RepeatedRequest
 from app.lookup.policy import Clock
 from app.lookup.resolution import Findings
 
 POISON_SECONDS = 60.0
 """How long an id that spoiled a batch is asked alone."""
 MAX_POISON = 10_000
+REPEATED_SECONDS = 60.0
+"""How long the platform remembers a request, and refuses the same once more."""
+MAX_WITHHELD = 100_000
 BATCHING_OFF_SECONDS = 600.0
 """How long ids go one by one after the platform was seen to answer only part of an array."""
 CANARY_SECONDS = 600.0
@@ -31,6 +35,7 @@ class Batching:
         self._poison_until: dict[int, float] = {}
         self._off_until = -math.inf
         self._known_at: dict[int, float] = {}
+        self._withheld_until: dict[int, float] = {}
 
     @property
     def enabled(self) -> bool:
@@ -57,6 +62,24 @@ class Batching:
         oldest = self._clock() - CANARY_SECONDS
         known = reversed(self._known_at.items())
         return next((id_ for id_, seen in known if seen >= oldest and id_ not in avoid), None)
+
+    def withhold(self, id_: int) -> None:
+        """The platform says that it was asked the same just now: the id is not asked for again until it forgets."""
+        self._withheld_until.pop(id_, None)
+        self._withheld_until[id_] = self._clock() + REPEATED_SECONDS
+        if len(self._withheld_until) > MAX_WITHHELD:
+            del self._withheld_until[next(iter(self._withheld_until))]
+
+    def withheld(self, id_: int) -> RepeatedRequest | None:
+        """Why an id may not be asked for now, with the seconds to wait; None where it may."""
+        until = self._withheld_until.get(id_)
+        if until is None:
+            return None
+        left = until - self._clock()
+        if left <= 0:
+            del self._withheld_until[id_]
+            return None
+        return RepeatedRequest("the platform was asked the same just now", retry_after=left)
 
     def forget_canaries(self) -> None:
         """Another account asks from now on, perhaps, whose messages are others."""

@@ -23,6 +23,7 @@ from app.lookup.failures import (
     CredentialsRejected,
     DeadlinePassed,
     LookupFailure,
+    RepeatedRequest,
     TimedOut,
 )
 from app.lookup.policy import Clock, Permit, Policy
@@ -57,7 +58,7 @@ class Platform(Protocol):
     async def send(self, asked: Mapping[int, bool]) -> Reply | LookupFailure:
         """Ask for several ids, each with whether detail is wanted, in one request."""
 
-    def read(self, asked: Mapping[int, bool], reply: Any) -> Outcome:
+    async def read(self, asked: Mapping[int, bool], reply: Any) -> Outcome:
         """An answer for each id that the reply speaks of; what a missing one means is not decided here.
 
         A failure where the reply is none, or refuses the request as a whole.
@@ -178,12 +179,15 @@ class Dispatcher:
         assert request is not None  # noqa: S101 - batches without one are not kept
         waiters = [waiter for entry in batch.open.values() for waiter in entry.waiters]
         serving.set([waiter.span for waiter in waiters if waiter.span is not None])
-        sent = await self._send(batch, request.asked, may_retry=not request.extra)
+        # An empty reply says more about an id that is under suspicion than about the platform.
+        id_, *others = request.asked
+        alone = not (others or request.splits or self._batching.is_poison(id_))
+        sent = await self._send(batch, request.asked, may_retry=not request.extra, alone=alone)
         if isinstance(sent, LookupFailure):
             await self._resolve(batch, sent)
             return
         permit, reply = sent
-        reading = partial(self._read, batch, request.asked, permit, reply)
+        reading = partial(self._read, batch, request.asked, permit, reply, alone=alone)
         # What may be an error is read first, since wrong credentials must not be sent once more.
         if self._policy.proven and not reply.may_be_error and self._something_waits and self._may_read_beside:
             self._start(self._readers, self._guarded(batch, reading))
@@ -191,7 +195,7 @@ class Dispatcher:
             await reading()
 
     async def _send(
-        self, batch: _Batch, asked: Mapping[int, bool], *, may_retry: bool
+        self, batch: _Batch, asked: Mapping[int, bool], *, may_retry: bool, alone: bool
     ) -> tuple[Permit, Reply] | LookupFailure:
         """One attempt, and a second one after a failure that it may mend. Failures are settled."""
         if may_retry:
@@ -214,7 +218,7 @@ class Dispatcher:
             if not isinstance(sent, LookupFailure):
                 return permit, sent
             failure = sent
-            self._settle(permit, failure, len(asked))
+            self._settle(permit, failure, len(asked), alone=alone)
             if self._is_rejected_before_a_change(permit, failure):
                 continue
             seconds_left = batch.deadline - self._clock()
@@ -235,22 +239,24 @@ class Dispatcher:
             return DeadlinePassed("the deadline is over")
         return TimedOut("the platform did not answer in time")
 
-    async def _read(self, batch: _Batch, asked: Mapping[int, bool], permit: Permit, reply: Reply) -> None:
+    async def _read(
+        self, batch: _Batch, asked: Mapping[int, bool], permit: Permit, reply: Reply, *, alone: bool
+    ) -> None:
         """Read a reply, settle its permit, and see to what follows."""
         async with self._reading:
             # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
             # all of them.
             await asyncio.sleep(0)
-            outcome = _unless_all_rejected(self._platform.read(asked, reply))
+            outcome = _unless_all_rejected(await self._platform.read(asked, reply))
         failure = outcome if isinstance(outcome, LookupFailure) else None
-        self._settle(permit, failure, len(asked))
+        self._settle(permit, failure, len(asked), alone=alone)
         if failure is not None and self._is_rejected_before_a_change(permit, failure):
             self._follow_up(batch)
         else:
             await self._resolve(batch, outcome)
 
-    def _settle(self, permit: Permit, failure: LookupFailure | None, entries: int) -> None:
-        self._policy.settle(permit, failure)
+    def _settle(self, permit: Permit, failure: LookupFailure | None, entries: int, *, alone: bool) -> None:
+        self._policy.settle(permit, failure, alone=alone)
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, entries)
         if failure is not None:
             why = {"why": str(failure), "entries": entries}
@@ -287,6 +293,8 @@ class Dispatcher:
     async def _deliver(self, batch: _Batch, findings: Findings) -> None:
         woken = 0
         for id_, answer in findings.answers:
+            if isinstance(answer, RepeatedRequest):
+                self._batching.withhold(id_)
             kept = self._cache.put(id_, answer) if isinstance(answer, Cacheable) else answer
             self._on_update(id_, kept)
             woken += self._queue.answer(batch.open.pop(id_), kept)

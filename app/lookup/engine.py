@@ -8,7 +8,7 @@ from typing import NamedTuple
 from app.lookup.batching import Batching
 from app.lookup.cache.protocol import Cache, Cached, Lifetimes
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
-from app.lookup.failures import LookupFailure, MessageNotFound, Overloaded
+from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
 from app.lookup.policy import Clock, Policy
 from app.lookup.queue import Queue, Source
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
@@ -108,11 +108,15 @@ class Engine:
                 take(id_, known.answer, Source.CACHE, now - known.replied_at)
         if missing:
             refusal = self._closed or self.policy.refusal()
-            if refusal is not None:
-                for id_ in missing:
-                    take(id_, refusal, Source.REFUSED)
-            else:
-                waiter = self.queue.add(missing, detail, take, span=current_span(), request_id=request_id_of_log.get())
+            wanted: list[int] = []
+            for id_ in missing:
+                failure = refusal or self.batching.withheld(id_)
+                if failure is None:
+                    wanted.append(id_)
+                else:
+                    take(id_, failure, Source.REFUSED)
+            if wanted:
+                waiter = self.queue.add(wanted, detail, take, span=current_span(), request_id=request_id_of_log.get())
                 self.dispatcher.wake()
                 # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
                 await waiter.done
@@ -141,6 +145,6 @@ class Engine:
 
 
 def _serves(known: Cached, detail: bool, fresh: bool) -> bool:
-    if fresh and (isinstance(known.answer, MessageNotFound) or not known.answer.meaning.final):
+    if fresh and (isinstance(known.answer, AboutOneMessage) or not known.answer.meaning.final):
         return False
     return serves(known.answer, detail)

@@ -5,12 +5,17 @@ caller get, how loud is the log. A failure is an answer like any other, so the e
 it is raised only on the way out of the upstream client.
 
     LookupFailure
-    ├── MessageNotFound            the platform does not know this id
+    ├── AboutOneMessage            said of this id alone: kept in the cache like an unknown id
+    │   ├── MessageNotFound        the platform does not know this id; of a whole request: splits the batch
+    │   ├── EntryRefused           any other error text of its entry (also an UnknownRefusal)
+    │   └── EntryRejected          format or data missing, in its entry (also a RequestRejected)
     ├── Refusal                    the platform read the request and refused it with an error text
-    │   ├── CredentialsRejected    latches: nothing leaves for a while
-    │   ├── AccountLocked          latches, longer
+    │   ├── CredentialsRejected    locks out: nothing leaves for a while
+    │   ├── AccountLocked          locks out, longer
+    │   ├── RepeatedRequest        the same request twice within a minute: its ids are not asked again for one
     │   ├── RequestRejected        format or data missing: splits the batch
-    │   └── UnknownRefusal         any other text, or none: splits the batch
+    │   └── UnknownRefusal         any other text, or a 400 without one: splits the batch
+    │       └── EmptyReply         nothing at all instead of an array: splits; counted where it answers one id
     ├── Throttled                  429: nothing leaves until its time is over
     ├── TransportFailure           no complete reply arrived
     │   ├── Unreachable            DNS, refused, reset, closed, truncated
@@ -35,6 +40,7 @@ class LookupFailure(Exception):
 
     ``retry_after``: seconds after which asking again makes sense, None where no time can be named.
     ``upstream_message``: the platform's error text, cleaned and free of credentials, where there is one.
+    ``wording``: by which wording, fragment or status of ``app/upstream/errors.py`` it was recognised, if by any.
     """
 
     slug: ClassVar[str] = "internal-error"
@@ -43,23 +49,38 @@ class LookupFailure(Exception):
     """Whether a second attempt is worth its cost."""
     counted: ClassVar[bool] = False
     """Whether the circuit counts it as a sign of a sick platform."""
+    counted_alone: ClassVar[bool] = False
+    """Whether the circuit counts it where it answers one id that is under no suspicion."""
     splits: ClassVar[bool] = False
     """Whether one poisoned entry may have caused it, so that a batch is halved to find the culprit."""
     definite: ClassVar[bool] = False
     """Whether it is an answer about the message rather than a failure to get one."""
     log_level: ClassVar[int] = logging.WARNING
 
-    def __init__(self, why: str = "", *, retry_after: float | None = None, upstream_message: str | None = None) -> None:
+    def __init__(
+        self,
+        why: str = "",
+        *,
+        retry_after: float | None = None,
+        upstream_message: str | None = None,
+        wording: str | None = None,
+    ) -> None:
         super().__init__(why)
         self.retry_after = retry_after
         self.upstream_message = upstream_message
+        self.wording = wording
 
 
-class MessageNotFound(LookupFailure):
-    """The id is missing from the reply, or its entry has neither state nor error."""
+class AboutOneMessage(LookupFailure):
+    """What the platform said of one message by its id. The cache keeps it as long as an unknown id."""
+
+
+class MessageNotFound(AboutOneMessage):
+    """The id is missing from the reply, its entry has neither state nor error, or a text says that it is unknown."""
 
     slug = "message-not-found"
     definite = True
+    splits = True
     log_level = logging.DEBUG
 
 
@@ -68,17 +89,23 @@ class Refusal(LookupFailure):
 
 
 class CredentialsRejected(Refusal):
-    """ "Incorrect login or password"."""
+    """ "Incorrect login or password", whatever the wording; or status 401."""
 
     slug = "upstream-credentials-rejected"
     log_level = logging.ERROR
 
 
 class AccountLocked(Refusal):
-    """ "Your account is locked"."""
+    """ "Your account is locked", whatever the wording."""
 
     slug = "upstream-account-locked"
     log_level = logging.ERROR
+
+
+class RepeatedRequest(Refusal):
+    """The platform says that it got the same request twice within a minute."""
+
+    slug = "upstream-throttled"
 
 
 class RequestRejected(Refusal):
@@ -93,6 +120,20 @@ class UnknownRefusal(Refusal):
 
     slug = "upstream-rejected"
     splits = True
+
+
+class EmptyReply(UnknownRefusal):
+    """An empty or blank body, or ``null``: one id of the request may be the cause."""
+
+    counted_alone = True
+
+
+class EntryRefused(AboutOneMessage, UnknownRefusal):
+    """An error text in the entry of one id."""
+
+
+class EntryRejected(AboutOneMessage, RequestRejected):
+    """ "Incorrect JSON document format" or "POST data is missing" in the entry of one id."""
 
 
 class Throttled(LookupFailure):
@@ -176,3 +217,7 @@ class Overloaded(NotAsked):
 
     slug = "overloaded"
     log_level = logging.WARNING
+
+
+KEPT: dict[str, type[AboutOneMessage]] = {kind.slug: kind for kind in (MessageNotFound, EntryRefused, EntryRejected)}
+"""What a cache keeps of the failures, by slug."""

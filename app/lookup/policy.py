@@ -7,7 +7,7 @@ budget. No part of it sends anything or waits for anything.
 
 import logging
 import random
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -141,6 +141,8 @@ class CredentialLockout:
         self._until = 0.0
         self._seconds = 0.0
         self._probing = False
+        # How often a lockout began, by what told that the credentials were rejected.
+        self.held: Counter[str] = Counter()
 
     @property
     def reason(self) -> LookupFailure | None:
@@ -188,6 +190,7 @@ class CredentialLockout:
         self._seconds = min(max(seconds, 2 * self._seconds), self.LONGEST) if again else seconds
         self._reason = failure
         self._until = self._clock() + self._seconds
+        self.held[failure.wording or ""] += 1
         log.error("%s: nothing is sent for %g s", failure.slug, self._seconds)
 
 
@@ -255,9 +258,9 @@ class Policy:
         """Begin an attempt. To be called only where there is no ``refusal``."""
         return Permit(self._generation, self.circuit_breaker.begin(), self.lockout.begin(), self._clock())
 
-    def settle(self, permit: Permit, outcome: LookupFailure | None) -> None:
-        """An attempt has ended with an answer (None) or a failure."""
-        failed = False if outcome is None else _verdict(outcome, permit.circuit_probe)
+    def settle(self, permit: Permit, outcome: LookupFailure | None, *, alone: bool = False) -> None:
+        """An attempt has ended with an answer (None) or a failure. ``alone``: it was for one id under no suspicion."""
+        failed = False if outcome is None else _verdict(outcome, permit.circuit_probe, alone)
         self.circuit_breaker.end(permit.circuit_probe, failed)
         # What was said about former credentials says nothing about those in force now.
         if not self.is_outdated(permit):
@@ -292,9 +295,14 @@ class Policy:
         self.lockout.release()
 
 
-def _verdict(failure: LookupFailure, probe: bool) -> bool | None:
-    """Whether an attempt counts as failed; None where it does not count."""
-    if failure.counted:
+def _verdict(failure: LookupFailure, probe: bool, alone: bool) -> bool | None:
+    """Whether an attempt counts as failed; None where it does not count.
+
+    ``alone``: it was for one id that is under no suspicion.
+    """
+    if failure.counted or (failure.counted_alone and alone):
         return True
+    if failure.counted_alone:
+        return None
     # Error texts, credentials and 429 count neither way, but they do show that the platform is back.
     return False if probe and not isinstance(failure, NotAsked) else None

@@ -23,7 +23,6 @@ from app.lookup.failures import DeadlinePassed, LookupFailure, Overloaded
 from app.lookup.policy import Clock
 from app.lookup.record import Answer
 
-
 log = logging.getLogger(__name__)
 
 

@@ -3,11 +3,12 @@
 The words, their meaning and their finality are the platform's (``docs/upstream.md``, "Reply"); the outcome is ours.
 """
 
+import re
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from app.lookup.failures import LookupFailure, MessageNotFound
+from app.lookup.failures import AboutOneMessage, LookupFailure
 
 MAX_MESSAGE_ID = 2**53 - 1
 """The largest integer that JavaScript holds exactly; callers are frontends."""
@@ -46,8 +47,34 @@ STATES: dict[str, State] = {
     "expired": State(Outcome.FAILED, True, 4, "The subscriber was out of reach at every attempt."),
 }
 
+SMPP_WORDS: dict[str, str] = {
+    "delivrd": "deliver",
+    "undeliv": "not_deliver",
+    "rejectd": "not_deliver",
+    "reject": "not_deliver",
+    "deleted": "not_deliver",
+    "expired": "expired",
+    "enroute": "send",
+    "acceptd": "send",
+    "new": "send",
+}
+"""The words of SMPP's delivery receipts, which the platform was seen to use as well, and the documented ones."""
+
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")
+
 # A word that the documentation does not have: shown as it is, never final, ordered before every known one.
 UNDOCUMENTED = State(Outcome.UNKNOWN, False, 0, "A state that the platform's documentation does not describe.")
+
+
+def is_word(state: str) -> bool:
+    """Whether a text is a state's word. Anything else in the place of a state is a sentence about its message."""
+    return _WORD.fullmatch(state) is not None
+
+
+def documented(word: str) -> str | None:
+    """The documented word that a word of the platform stands for, in whatever case; None for a new one."""
+    lower = word.lower()
+    return lower if lower in STATES else SMPP_WORDS.get(lower)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,13 +101,13 @@ class MessageRecord:
 Answer = MessageRecord | LookupFailure
 """What a lookup of one id ends with. A failure is an answer like any other."""
 
-Cacheable = MessageRecord | MessageNotFound
+Cacheable = MessageRecord | AboutOneMessage
 """The answers that are kept."""
 
 
 def serves(answer: Cacheable, detail: bool) -> bool:
     """Whether an answer has what is wanted."""
-    return not detail or isinstance(answer, MessageNotFound) or answer.detailed
+    return not detail or isinstance(answer, AboutOneMessage) or answer.detailed
 
 
 def merge(new: Cacheable, old: Cacheable | None, *, in_order: bool) -> Cacheable:

@@ -27,10 +27,14 @@ FindCanary = Callable[[Collection[int]], int | None]
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The ids to ask, each with whether detail is wanted. ``extra``: a question about an earlier reply."""
+    """The ids to ask, each with whether detail is wanted.
+
+    ``extra``: a question about an earlier reply. ``splits``: part of a refused batch.
+    """
 
     asked: Mapping[int, bool]
     extra: bool
+    splits: bool = False
 
 
 @dataclass(slots=True)
@@ -139,7 +143,7 @@ class Resolution:
     def _ask_part(self, bisection: "_Bisection", part: list[int]) -> Generator[Request, Outcome, None]:
         asked = {id_: self._asked[id_] for id_ in part}
         bisection.requests += 1
-        outcome = yield Request(asked, extra=True)
+        outcome = yield Request(asked, extra=True, splits=True)
         if not isinstance(outcome, LookupFailure):
             bisection.accepted = True
             bisection.missing += self._accept(asked, outcome)

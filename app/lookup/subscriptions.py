@@ -15,11 +15,13 @@ from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
 
 
 class Snapshot(NamedTuple):
-    """What is known of a message: the last answer of the platform and its second, and the failure since then."""
+    """What is known of a message: the last answer of the platform and its second, and the failure since then and its
+    second."""
 
     answer: Cacheable | None
     replied_at: float
     failure: LookupFailure | None
+    failed_at: float = -math.inf
 
     def serves(self, detail: bool) -> bool:
         """Whether there is an answer that has what is wanted."""
@@ -154,21 +156,21 @@ class Subscriptions:
             watched.details += detail
         return subscription
 
-    def on_update(self, id_: int, answer: Answer) -> None:
-        """There is an answer about a message, from wherever."""
+    def on_update(self, id_: int, answer: Answer, age: float = 0.0) -> None:
+        """There is an answer about a message, from wherever. ``age``: of a failure that was kept, in seconds."""
         watched = self._watched.get(id_)
         if watched is None:
             return
         # A slow neighbour in the same poll cycle does not hold up the next one for this id.
         watched.polling = False
         before = watched.snapshot
-        if isinstance(answer, Cacheable):
+        if isinstance(answer, MessageRecord | MessageNotFound):
             # The cache may have dropped a final state, or parts and price; those who wait have seen them.
             known = merge(answer, before.answer, in_order=True)
             watched.snapshot = Snapshot(known, self._clock(), None)
             changed = not _same(known, before.answer)
         else:
-            watched.snapshot = before._replace(failure=answer)
+            watched.snapshot = before._replace(failure=answer, failed_at=self._clock() - age)
             # Where a state is known most failures change nothing for those who wait.
             matters = before.answer is None or isinstance(answer, CredentialsRejected | AccountLocked)
             changed = matters and type(answer) is not type(before.failure)
@@ -181,8 +183,8 @@ class Subscriptions:
         watched = self._watched.get(id_)
         if watched is None:
             return
-        if not isinstance(answer, Cacheable):
-            self.on_update(id_, answer)
+        if not isinstance(answer, MessageRecord | MessageNotFound):
+            self.on_update(id_, answer, age)
         elif not watched.snapshot.serves(detail):
             known = merge(answer, watched.snapshot.answer, in_order=True)
             watched.snapshot = Snapshot(known, self._clock() - age, watched.snapshot.failure)

@@ -12,8 +12,9 @@ from contextvars import Context
 
 from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine, LookupResult
+from app.lookup.failures import AboutOneMessage
 from app.lookup.policy import Clock
-from app.lookup.record import MessageRecord
+from app.lookup.record import Cacheable, MessageRecord
 from app.lookup.subscriptions import Snapshot, Subscription, Subscriptions, Watched
 
 SHORTEST_CYCLE = 0.1
@@ -120,10 +121,17 @@ class Watcher:
         complete = known.serves(watched.details > 0)
         if known.settled and complete:
             return False
+        if isinstance(known.failure, AboutOneMessage):
+            # An error text of this message: asked again when the cache forgets it, like an unknown id.
+            return now - known.failed_at > (self._cycles(known.failure) - 1 + YOUNG) * self._seconds
         cycles = 1
         if isinstance(known.answer, MessageRecord) and complete and known.failure is None:
-            cycles = max(1, int(self._lifetimes.of(known.answer) / self._seconds))
+            cycles = self._cycles(known.answer)
         return now - known.replied_at > (cycles - 1 + YOUNG) * self._seconds
+
+    def _cycles(self, answer: Cacheable) -> int:
+        """After how many poll cycles an answer is asked for again."""
+        return max(1, int(self._lifetimes.of(answer) / self._seconds))
 
     async def _poll(self, ids: list[int], detail: bool) -> None:
         try:

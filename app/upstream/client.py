@@ -6,21 +6,22 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import cached_property
-from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 import httpx
 
 from app import __version__
-from app.lookup.failures import InvalidReply, LookupFailure, ServerError, Throttled, UnexpectedStatus
+from app.lookup.failures import InvalidReply, LookupFailure, ServerError, UnexpectedStatus
+from app.lookup.policy import Clock
 from app.lookup.record import STATES, Answer, MessageRecord
 from app.telemetry.tracing import client_span
 from app.upstream.credentials import Account
 from app.upstream.errors import clean_message
-from app.upstream.transport import failure_of, network
-from app.upstream.wire import decode, encode
+from app.upstream.transport import Connections, failure_of, network
+from app.upstream.wire import LONG_BODY, decode, encode, text_of
 
 MAX_REPLY_BYTES = 8 * 1024 * 1024
 """The largest reply that is read, decoded. A thousand entries take about 0.2 MiB."""
@@ -28,6 +29,11 @@ MAX_THROTTLE_SECONDS = 60.0
 """The longest ``Retry-After`` that is believed: a mistake there must not silence the service for a day."""
 MAX_KNOWN_WORDS = 100
 """Undocumented states that are remembered as already logged."""
+MAX_ERROR_BYTES = 64 * 1024
+ERROR_SECONDS = 0.5
+"""How much of the body, and for how long, is read under a status that already says what happened."""
+
+_ERROR_SIGNS = (b'"error"', b"login", b"password", b"locked", b"blocked", b"\\u")
 
 _HEADERS = {
     "Content-Type": "text/json; charset=utf-8",
@@ -39,25 +45,31 @@ _HEADERS = {
 log = logging.getLogger(__name__)
 
 
-class Reply(NamedTuple):
-    """A whole reply, with the credentials that were sent for it, which no text of it may repeat."""
+@dataclass(frozen=True, slots=True)
+class UnreadReply:
+    """A whole reply, with the credentials that were sent for it, which no text of it may repeat.
+
+    ``retry_after``: seconds that a 429 asks for. ``answers``: where the status made it necessary to read at once.
+    """
 
     status: int
-    body: bytes
-    secrets: tuple[str, ...]
+    body: bytearray
+    retry_after: float
+    secrets: tuple[str, ...] = field(repr=False)
+    answers: dict[int, Answer] | None = None
 
     @property
     def may_be_error(self) -> bool:
         """Whether it may say that the credentials are wrong: then nothing else is sent before it is read."""
-        return self.status != 200 or b'"error"' in self.body
+        return self.status != 200 or _may_speak_of_an_error(self.body)
 
 
 class UpstreamClient:
     """Asks ``state.php``. One for the life of the service; the connections of its pool are kept alive.
 
-    ``undocumented_states`` and ``unreadable`` (by field) count what the documentation did not promise.
-    ``account`` has the credentials in force. ``transport`` takes the place of the network in tests
-    and for the sandbox.
+    ``undocumented_states``, ``raw_words`` (documented states in other words, by word) and ``unreadable`` (by field)
+    count what the documentation did not promise. ``account`` has the credentials in force. ``transport`` takes the
+    place of the network in tests and for the sandbox; ``clock`` says when connections are renewed.
     """
 
     def __init__(
@@ -69,6 +81,7 @@ class UpstreamClient:
         connect_timeout: float,
         attempt_timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._address = url
         self._account = account
@@ -76,8 +89,9 @@ class UpstreamClient:
         self._attempt_timeout = attempt_timeout
         self._logged_words: set[str] = set()
         self.undocumented_states = 0
+        self.raw_words: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
-        self._transport = transport or network()
+        self._connections = Connections(network(), clock) if transport is None else Connections.fixed(transport)
         # "pool" is what aiohttp has for connecting as a whole: name, socket and TLS.
         timeout = httpx.Timeout(attempt_timeout, connect=connect_timeout, pool=connect_timeout)
         self._extensions = {"timeout": timeout.as_dict()}
@@ -89,55 +103,81 @@ class UpstreamClient:
 
     async def aclose(self) -> None:
         """Close the connections that are kept alive."""
-        await self._transport.aclose()
+        await self._connections.aclose()
 
-    async def send(self, asked: Mapping[int, bool]) -> "Reply | LookupFailure":
+    async def send(self, asked: Mapping[int, bool]) -> "UnreadReply | LookupFailure":
         """Ask for several ids (each with whether detail is wanted) in one request. Returns the reply, still unread."""
         credentials = self._account.credentials
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
             with client_span(len(asked)) as headers:
-                async with asyncio.timeout(self._attempt_timeout):
-                    status, body = await self._post(encode(asked, credentials.fields), headers)
+                async with self._connections.lease() as transport, asyncio.timeout(self._attempt_timeout):
+                    status, body, retry_after = await self._post(transport, encode(asked, credentials.fields), headers)
+                reply = UnreadReply(status, body, retry_after, credentials.secrets)
+                # Of the other statuses each says what happened by itself, and some are worth a second attempt.
+                return reply if _is_answer(status) else replace(reply, answers=self._decode(asked, reply))
         except Exception as error:
             failure = error if isinstance(error, LookupFailure) else failure_of(error)
             if failure is None:
                 raise
             log.debug("upstream request failed: %s", type(error).__name__)
-            return as_value(failure)
-        return Reply(status, body, credentials.secrets)
+            return self._failed(failure)
 
-    def read(self, asked: Mapping[int, bool], reply: "Reply") -> dict[int, Answer] | LookupFailure:
+    async def read(self, asked: Mapping[int, bool], reply: "UnreadReply") -> dict[int, Answer] | LookupFailure:
         """An answer for every id that a reply speaks of; an id that it leaves out is not in the result.
 
         A failure where the reply cannot be read, or refuses the request as a whole.
         """
+        if reply.answers is not None:
+            return reply.answers
         try:
-            read = decode(reply.status, reply.body, asked, self._zone, lambda text: clean_message(text, reply.secrets))
+            text = text_of(reply.body)
+            if len(reply.body) > LONG_BODY:
+                await asyncio.sleep(0)
+            return self._decode(asked, reply, text)
         except LookupFailure as failure:
-            return as_value(failure)
+            return self._failed(failure)
+
+    def _decode(
+        self, asked: Mapping[int, bool], reply: "UnreadReply", text: str | InvalidReply | None = None
+    ) -> dict[int, Answer]:
+        read = decode(
+            reply.status,
+            text_of(reply.body) if text is None else text,
+            asked,
+            self._zone,
+            lambda message: clean_message(message, reply.secrets),
+            retry_after=reply.retry_after,
+        )
+        self.raw_words.update(read.raw_words)
         if read.unreadable:
             self.unreadable.update(read.unreadable)
             log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(read.unreadable))))
         self._note_new_words(read.answers)
         return read.answers
 
-    async def _post(self, content: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    def _failed(self, failure: LookupFailure) -> LookupFailure:
+        if isinstance(failure, ServerError | InvalidReply | UnexpectedStatus):
+            # A load balancer has moved, perhaps, and the connection leads to a dead node for ever.
+            self._connections.renew()
+        # It travels on as a value: its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
+        failure.__cause__ = failure.__context__ = None
+        return failure.with_traceback(None)
+
+    async def _post(
+        self, transport: httpx.AsyncBaseTransport, content: bytes, headers: Mapping[str, str]
+    ) -> tuple[int, bytearray, float]:
+        """Status, decoded body, and the seconds that a 429 asks for."""
         # Not through httpx.AsyncClient: what it adds is redirects, cookies, proxies and authentication, none of which
         # the platform may have, for a third of a request's CPU.
         request = httpx.Request(
             "POST", self._url, headers={**_HEADERS, **headers}, content=content, extensions=self._extensions
         )
-        response = await self._transport.handle_async_request(request)
+        response = await transport.handle_async_request(request)
         try:
             status = response.status_code
-            if status == 429:
-                raise Throttled("the platform throttles", retry_after=_retry_after(response.headers))
-            if status >= 500:
-                raise ServerError(f"the platform answered with status {status}")
-            if status >= 300 and status != 400:
-                raise UnexpectedStatus(f"the platform answered with status {status}")
-            return status, await _read(response)
+            read = _read if _is_answer(status) else _read_error
+            return status, await read(response), _retry_after(response.headers)
         finally:
             await response.aclose()
 
@@ -151,13 +191,26 @@ class UpstreamClient:
                 log.warning("the platform uses an undocumented state: %r (outcome: unknown)", answer.state)
 
 
-async def _read(response: httpx.Response) -> bytes:
+def _is_answer(status: int) -> bool:
+    """Whether the body says what happened; of the other statuses each says it by itself."""
+    return status < 300 or status == 400
+
+
+def _may_speak_of_an_error(body: bytearray) -> bool:
+    """Whether a reply may hold an error text. What has none is ASCII and without the words of such texts, nor is it so
+    long that nobody would look through it twice."""
+    if len(body) > LONG_BODY or not body.isascii():
+        return True
+    lower = body.lower()
+    return any(sign in lower for sign in _ERROR_SIGNS)
+
+
+async def _read(response: httpx.Response, limit: int = MAX_REPLY_BYTES) -> bytearray:
     """The decoded body. httpx's own decoder would expand a whole chunk before anybody could stop it."""
-    encoding = response.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in {"identity", "", "gzip", "x-gzip", "deflate"}:
-        raise InvalidReply("the platform's reply has an encoding that was not asked for")
-    # wbits 47: zlib recognises gzip and zlib headers by itself.
-    inflate = None if encoding in {"identity", ""} else zlib.decompressobj(47)
+    named = response.headers.get("content-encoding", "").lower().split(",")
+    # Any other name ("utf-8", "none") is a mistake on a plain body. wbits 47: zlib recognises its two formats itself.
+    compressed = any(name.strip() in {"gzip", "x-gzip", "deflate"} for name in named)
+    inflate = zlib.decompressobj(47) if compressed else None
     body = bytearray()
     received = 0
     async for chunk in response.aiter_raw(65536):
@@ -166,14 +219,25 @@ async def _read(response: httpx.Response) -> bytes:
             body += chunk
         elif not inflate.eof:  # what follows a whole stream would pile up in the decompressor
             try:
-                body += inflate.decompress(chunk, MAX_REPLY_BYTES + 1 - len(body))
+                body += inflate.decompress(chunk, limit + 1 - len(body))
             except zlib.error:
                 raise InvalidReply("the platform's reply cannot be decompressed") from None
-        if max(received, len(body)) > MAX_REPLY_BYTES:
+        if max(received, len(body)) > limit:
             raise InvalidReply("the platform's reply is too large")
     if inflate is not None and not inflate.eof:
         raise InvalidReply("the platform's reply cannot be decompressed")
-    return bytes(body)
+    return body
+
+
+async def _read_error(response: httpx.Response) -> bytearray:
+    """The body under a status that says enough by itself; empty where it is too long, too slow or broken."""
+    try:
+        async with asyncio.timeout(ERROR_SECONDS):
+            return await _read(response, MAX_ERROR_BYTES)
+    except Exception as error:
+        if isinstance(error, InvalidReply) or failure_of(error) is not None:
+            return bytearray()
+        raise
 
 
 def _retry_after(headers: httpx.Headers) -> float:
@@ -188,9 +252,3 @@ def _retry_after(headers: httpx.Headers) -> float:
         except (ValueError, OverflowError):
             seconds = 1.0
     return min(max(seconds, 1.0), MAX_THROTTLE_SECONDS)
-
-
-def as_value(failure: LookupFailure) -> LookupFailure:
-    """A failure that was raised, without what a raise adds: its frames would keep the whole reply in memory."""
-    failure.__cause__ = failure.__context__ = None
-    return failure.with_traceback(None)

@@ -1,52 +1,198 @@
 """The platform's error texts: recognising them, and cleaning them for the caller.
 
-The four English texts stand in ``docs/upstream.md``; the Russian ones in the Russian pages of the same documentation.
+Both tables below are all that is known of them. What is in neither is an unknown text.
 """
 
 import html
 import re
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
-from app.lookup.failures import AccountLocked, CredentialsRejected, Refusal, RequestRejected, UnknownRefusal
+from app.lookup.failures import (
+    AccountLocked,
+    CredentialsRejected,
+    EntryRefused,
+    EntryRejected,
+    LookupFailure,
+    MessageNotFound,
+    RepeatedRequest,
+    RequestRejected,
+    ServerError,
+    Throttled,
+    UnexpectedStatus,
+    UnknownRefusal,
+)
 from app.upstream.values import JsonNumber
 
 MAX_MESSAGE_LENGTH = 200
+MAX_READ = 1024
+"""Characters of an error text about the whole request that are looked at: a text of 8 MiB would take seconds."""
 
-_TEXTS: list[tuple[str, type[Refusal]]] = [
-    (r"incorrect json document format", RequestRejected),
-    (r"неправильный формат (\w+ )?документа", RequestRejected),
-    (r"неправильный формат документа \w+", RequestRejected),
-    (r"post data is missing", RequestRejected),
-    (r"post данные отсутствуют", RequestRejected),
-    (r"incorrect login or password", CredentialsRejected),
-    (r"неправильный логин или пароль", CredentialsRejected),
-    (r"your account is locked", AccountLocked),
-    (r"ваш аккаунт заблокирован", AccountLocked),
+Redact = Callable[[str], str | None]
+
+
+class Wording(NamedTuple):
+    """A text as its source has it. ``…`` stands for any one word, or none."""
+
+    text: str
+    meaning: type[LookupFailure]
+    source: str
+
+
+DOCUMENTED = "the documentation's page about state.php"
+RUSSIAN = "the Russian pages of the same documentation"
+SEEN = "replies that published clients of the platform record"
+SIBLING = "replies of the vendor's XML or HTTP GET interface"
+
+# Where several fit, the first one counts.
+WORDINGS = [
+    Wording("Сообщение с таким ID не принималось", MessageNotFound, SIBLING),
+    Wording("Your account is locked", AccountLocked, DOCUMENTED),
+    Wording("Ваш аккаунт заблокирован", AccountLocked, SEEN),
+    Wording("Аккаунт заблокирован", AccountLocked, SEEN),
+    Wording("Incorrect login or password", CredentialsRejected, DOCUMENTED),
+    Wording("Неправильный логин или пароль", CredentialsRejected, RUSSIAN),
+    Wording("Неверный логин или пароль", CredentialsRejected, SEEN),
+    Wording("Неправильный логин или", CredentialsRejected, SEEN),  # cut off, literally
+    Wording("Попытка отправки более одного одинакового запроса в течение минуты", RepeatedRequest, SIBLING),
+    Wording("Incorrect JSON document format", RequestRejected, DOCUMENTED),
+    Wording("Неправильный формат … документа", RequestRejected, RUSSIAN),
+    Wording("Неправильный формат документа …", RequestRejected, RUSSIAN),
+    Wording("POST data is missing", RequestRejected, DOCUMENTED),
+    Wording("POST данные отсутствуют", RequestRejected, RUSSIAN),
 ]
-_REFUSALS = [(re.compile(pattern), kind) for pattern, kind in _TEXTS]
+
+# What clients of the platform look for, since exact comparison broke. Only in a text about the whole request: of one
+# message, "Абонент заблокирован" says nothing about the account.
+FRAGMENTS: dict[type[LookupFailure], tuple[str, ...]] = {
+    AccountLocked: ("locked", "blocked", "заблокир"),
+    CredentialsRejected: ("login", "password", "логин", "парол"),
+}
+
+STATUS_401 = "status 401"
 
 # How long the caller is told to wait at least; the credential latch starts with the same times.
-RETRY_AFTER: dict[type[Refusal], float] = {CredentialsRejected: 60, AccountLocked: 300}
+RETRY_AFTER: dict[type[LookupFailure], float] = {CredentialsRejected: 60, AccountLocked: 300, RepeatedRequest: 60}
+
+# What a text about one message becomes, so that the cache keeps it.
+_OF_ONE_MESSAGE: dict[type[LookupFailure], type[LookupFailure]] = {
+    RequestRejected: EntryRejected,
+    UnknownRefusal: EntryRefused,
+}
 
 
-def error_text(document: object) -> str | None:
-    """The text under ``error`` of an object, or of the first entry of an array; None where there is none."""
-    if isinstance(document, list) and document:
-        document = document[0]
-    text = document.get("error") if isinstance(document, dict) else None
+def lockout_wordings() -> list[str]:
+    """Everything by which a lock-out can be recognised, for its metric."""
+    known = [row.text for row in WORDINGS if row.meaning in FRAGMENTS]
+    return [*known, *(_shown(fragment) for fragments in FRAGMENTS.values() for fragment in fragments), STATUS_401]
+
+
+def _shown(fragment: str) -> str:
+    return f"…{fragment}…"
+
+
+def _words(text: str) -> str:
+    """A text less case, punctuation and spacing."""
+    return re.sub(r"[\W_]+", " ", text.casefold()).strip()
+
+
+def _pattern(wording: str) -> str:
+    return r"\b" + re.escape(_words(wording.replace("…", "xanyx"))).replace("xanyx\\ ", r"(?:\w+ )?").replace(
+        "\\ xanyx", r"(?: \w+)?"
+    )
+
+
+_KNOWN = [(re.compile(_pattern(row.text) + r"\b"), row) for row in WORDINGS]
+
+
+class _Recognised(NamedTuple):
+    rank: int
+    meaning: type[LookupFailure]
+    wording: str | None
+
+
+_MEANINGS = list(dict.fromkeys(row.meaning for row in WORDINGS))
+_UNKNOWN = _Recognised(len(WORDINGS), UnknownRefusal, None)
+
+
+_LONGEST = 2 * max(len(row.text) for row in WORDINGS)
+
+
+def _recognise(text: str, whole: bool) -> _Recognised:
+    if not whole and len(text) > _LONGEST:
+        return _UNKNOWN  # a reply may have a thousand of them
+    words = _words(text[:MAX_READ])
+    for rank, (pattern, row) in enumerate(_KNOWN):
+        if pattern.fullmatch(words):
+            return _Recognised(rank, row.meaning, row.text)
+    if whole:
+        for meaning in _MEANINGS:
+            for rank, (pattern, row) in enumerate(_KNOWN):
+                if row.meaning is meaning and pattern.search(words):
+                    return _Recognised(rank, meaning, row.text)
+            for fragment in FRAGMENTS.get(meaning, ()):
+                if fragment in words:
+                    return _Recognised(_UNKNOWN.rank - 1, meaning, _shown(fragment))
+    return _UNKNOWN
+
+
+def refusal(texts: Sequence[str], redact: Redact) -> LookupFailure:
+    """What error texts about the whole request mean, whatever their case, spacing and punctuation."""
+    if not texts:
+        return UnknownRefusal("the platform answered 400 without a readable error")
+    found, text = min(((_recognise(text, whole=True), text) for text in texts), key=lambda each: each[0].rank)
+    return _made(found.meaning, text, found.wording, redact)
+
+
+def entry_refusal(texts: Sequence[str], redact: Redact) -> LookupFailure:
+    """What error texts in the entry of one message mean for that message: only a whole known wording counts."""
+    found, text = min(((_recognise(text, whole=False), text) for text in texts), key=lambda each: each[0].rank)
+    return _made(_OF_ONE_MESSAGE.get(found.meaning, found.meaning), text, found.wording, redact)
+
+
+def known_refusal(texts: Iterable[str], redact: Redact) -> LookupFailure | None:
+    """What error texts mean under a status for which only a whole known wording counts; None where none is."""
+    for text in texts:
+        found = _recognise(text, whole=False)
+        if found is not _UNKNOWN:
+            return _made(found.meaning, text, found.wording, redact)
+    return None
+
+
+def status_failure(
+    status: int, texts: Sequence[str], redact: Redact, retry_after: float | None = None
+) -> LookupFailure:
+    """What a status other than 2xx and 400 means by itself. ``retry_after``: what the platform asks for with a 429."""
+    if status == 401:
+        message = redact(texts[0]) if texts else None
+        return CredentialsRejected(
+            "the platform answered with status 401",
+            retry_after=RETRY_AFTER[CredentialsRejected],
+            upstream_message=message,
+            wording=STATUS_401,
+        )
+    if status == 429:
+        return Throttled("the platform throttles", retry_after=retry_after)
+    kind = ServerError if status >= 500 else UnexpectedStatus
+    return kind(f"the platform answered with status {status}")
+
+
+def _made(meaning: type[LookupFailure], text: str, wording: str | None, redact: Redact) -> LookupFailure:
+    return meaning(
+        "the platform refused with an error text",
+        retry_after=RETRY_AFTER.get(meaning),
+        upstream_message=redact(text),
+        wording=wording,
+    )
+
+
+def error_text(entry: object) -> str | None:
+    """The text under ``error`` of an object; None where there is none."""
+    text = entry.get("error") if isinstance(entry, dict) else None
     # A number is no text: PHP code says 0 where there is no error.
     return text.strip() or None if isinstance(text, str) and not isinstance(text, JsonNumber) else None
-
-
-def refusal(text: str | None, redact: Callable[[str], str | None]) -> Refusal:
-    """The failure that an error text means, whatever its case, spacing and final punctuation."""
-    if text is None:
-        return UnknownRefusal("the platform answered 400 without a readable error")
-    words = re.sub(r"\s+", " ", text).strip().rstrip(".!…;: ").casefold()
-    kind = next((kind for pattern, kind in _REFUSALS if pattern.fullmatch(words)), UnknownRefusal)
-    return kind("the platform refused the request", retry_after=RETRY_AFTER.get(kind), upstream_message=redact(text))
 
 
 def clean_message(text: str, secrets: Iterable[str]) -> str | None:
@@ -54,14 +200,25 @@ def clean_message(text: str, secrets: Iterable[str]) -> str | None:
 
     None where it holds one of the ``secrets``, however the platform may have escaped it.
     """
-    printable = "".join(
+    hidden = [secret for secret in secrets if secret]
+    # What is shown must end long before what is looked at: half a secret is one, too. An escaped character takes up to
+    # six.
+    margin = 6 * max(map(len, hidden), default=0)
+    read = text[: 2 * MAX_MESSAGE_LENGTH + margin]
+    printable = read if read.isprintable() else _printable(read)
+    cleaned = re.sub(r" +", " ", printable).strip()
+    if len(text) > len(read) and len(cleaned) < MAX_MESSAGE_LENGTH + margin:
+        return None
+    seen = [read, printable, cleaned, html.unescape(cleaned), unquote_plus(cleaned), cleaned.replace("\\", "")]
+    haystack = "\n".join(seen).casefold()
+    if any(secret.casefold() in haystack for secret in hidden):
+        return None
+    return cleaned[:MAX_MESSAGE_LENGTH].rstrip() or None
+
+
+def _printable(text: str) -> str:
+    return "".join(
         " " if character.isspace() else character
         for character in text
         if character.isspace() or unicodedata.category(character) not in {"Cc", "Cf", "Cs", "Co", "Cn"}
     )
-    cleaned = re.sub(r" +", " ", printable).strip()
-    seen = [text, printable, cleaned, html.unescape(cleaned), unquote_plus(cleaned), cleaned.replace("\\", "")]
-    haystack = "\n".join(seen).casefold()
-    if any(secret.casefold() in haystack for secret in secrets if secret):
-        return None
-    return cleaned[:MAX_MESSAGE_LENGTH] or None

@@ -1,7 +1,8 @@
 """A stand-in for the platform: behaves as ``state.php`` does, strictly, so that nobody needs an account to try.
 
 Used in process (``UPSTREAM_URL=sandbox:``) or alone: ``python -m app.upstream.sandbox --port 9100``, where it can
-also post a webhook (``--webhook URL``).
+also post a webhook (``--webhook URL``), refuse everybody with a wording of one's own (``--refuse``), or write its
+replies as the platform was seen to (``--mode``).
 What a message answers follows from its number by the two tables below.
 """
 
@@ -40,12 +41,19 @@ class Failure(NamedTuple):
 
 
 def _refused(text: str) -> str:
-    return json.dumps({"error": text})
+    return json.dumps({"error": text}, ensure_ascii=False)
+
+
+def _said(id_: int, text: str) -> str:
+    entry = {"id_sms": id_, "time_change_state": "", "state": text, "num_parts": 0, "price": 0}
+    return json.dumps(entry, ensure_ascii=False)
 
 
 BAD_FORMAT = "Incorrect JSON document format"
 NO_DATA = "POST data is missing"
 BAD_LOGIN = "Incorrect login or password"
+SAME_REQUEST = "Попытка отправки более одного одинакового запроса в течение минуты"
+NOT_TAKEN = "Сообщение с таким ID не принималось"
 
 # The state of a message by its last digit; None = left out of the reply.
 BY_LAST_DIGIT: list[tuple[str | None, str]] = [
@@ -63,26 +71,43 @@ BY_LAST_DIGIT: list[tuple[str | None, str]] = [
 
 # Below a thousand a number fails like the status that it looks like. The whole request fails, as the platform would.
 FAILURES: dict[int, Failure] = {
+    204: Failure(200, "", "empties the reply to the whole request, with status 200"),
     302: Failure(302, "", "redirects elsewhere", ((b"location", b"http://127.0.0.1:9/"),)),
     400: Failure(400, _refused(BAD_FORMAT), f'"{BAD_FORMAT}"'),
     401: Failure(400, _refused(BAD_LOGIN), f'"{BAD_LOGIN}"'),
     403: Failure(400, _refused("Your account is locked"), '"Your account is locked"'),
     418: Failure(400, _refused("The archive is being rebuilt"), "an error text that is not documented"),
+    425: Failure(400, _refused(SAME_REQUEST), f'"{SAME_REQUEST}": not asked again for 60 s'),
     429: Failure(429, "", "429 with `Retry-After: 3`", ((b"retry-after", b"3"),)),
     500: Failure(500, "<h1>Internal Server Error</h1>", "500 with an HTML page"),
     502: Failure(200, "<html>maintenance</html>", "200 with an HTML page instead of JSON"),
     504: Failure(504, "", "does not answer for 60 s"),
 }
 ENTRY_FAILURES: dict[int, tuple[str, str]] = {
+    404: (_said(404, NOT_TAKEN), f'"{NOT_TAKEN}" in place of its state; its neighbours are answered'),
     409: ('{"id_sms":409,"error":"The message is archived"}', "an error in its own entry; its neighbours are answered"),
+    423: (
+        _said(423, "Абонент заблокирован"),
+        '"Абонент заблокирован" in place of its state, which is about this message alone',
+    ),
     422: ('{"id_sms":422,"state":["deliver"]}', "an entry that cannot be read; its neighbours are answered"),
+}
+SMPP = {"send": "ENROUTE", "deliver": "DELIVRD", "not_deliver": "UNDELIV", "expired": "EXPIRED"}
+MODES = {
+    "documented": "as documented",
+    "smpp": "states in SMPP's words",
+    "php": "arrays as PHP writes them: a gap makes an object, one entry stands bare, none are {}; `time` for the time",
+    "encoding": "with `Content-Encoding: utf-8`",
 }
 HANG_SECONDS = 60.0
 COUNTERS_PATH = "/counters"
 
 
 class Sandbox:
-    """The ASGI application. ``latency`` in seconds is spent in one of ``workers`` places; the rest queue."""
+    """The ASGI application. ``latency`` in seconds is spent in one of ``workers`` places; the rest queue.
+
+    ``mode`` is one of ``MODES``; ``refuse``: a text with which every request is refused, and the status.
+    """
 
     def __init__(
         self,
@@ -92,10 +117,14 @@ class Sandbox:
         password: str = PASSWORD,
         latency: float = 0.0,
         workers: int = 16,
+        mode: str = "documented",
+        refuse: tuple[str, int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._accepted = ({"token": token}, {"login": login, "password": password})
         self._latency = latency
+        self._mode = mode
+        self._refuses = Failure(refuse[1], _refused(refuse[0]), "") if refuse else None
         self._workers = asyncio.Semaphore(workers)
         self._clock = clock
         self._first_asked: OrderedDict[int, float] = OrderedDict()
@@ -124,16 +153,30 @@ class Sandbox:
                 failure = next((FAILURES[each["id_sms"]] for each in entries if each["id_sms"] in FAILURES), None)
         if failure is None:
             answers = [self._entry(each["id_sms"], each["detail"] == 1) for each in entries]
-            await _answer(send, 200, "[" + ",".join(answer for answer in answers if answer) + "]")
+            headers = ((b"content-encoding", b"utf-8"),) if self._mode == "encoding" else ()
+            await _answer(send, 200, self._array(answers), headers)
             return
         if failure.status == 504:
             await asyncio.sleep(HANG_SECONDS)
         await _answer(send, failure.status, failure.body, failure.headers)
 
+    def _array(self, answers: list[str | None]) -> str:
+        """The reply's body: an entry for each answer that there is, by its place in the request."""
+        entries = {place: answer for place, answer in enumerate(answers) if answer}
+        if self._mode != "php":
+            return "[" + ",".join(entries.values()) + "]"
+        if len(entries) == 1:
+            return next(iter(entries.values()))
+        if entries and len(entries) == len(answers):
+            return "[" + ",".join(entries.values()) + "]"
+        return "{" + ",".join(f'"{place}":{entry}' for place, entry in entries.items()) + "}"
+
     def _refuse(self, scope: Message, body: bytes) -> Failure | None:
         """What the platform's own checks find, in its order: data, format, credentials."""
         if scope["method"] != "POST" or not body:
             return Failure(400, _refused(NO_DATA), "")
+        if self._refuses is not None:
+            return self._refuses
         bad_format = Failure(400, _refused(BAD_FORMAT), "")
         if dict(scope["headers"]).get(b"content-type") != b"text/json; charset=utf-8":
             return bad_format
@@ -162,11 +205,18 @@ class Sandbox:
             return None
         if digit == 9:
             extra = ',"num_parts":"1","price":"10,60"' if detail else ""
-            return f'{{"id_sms":"{id_}","time_change_state":"0000-00-00 00:00:00","state":"{state}"{extra}}}'
+            return f'{{"id_sms":"{id_}","{self._time}":"0000-00-00 00:00:00","state":"{self._word(state)}"{extra}}}'
         if digit == 7:
             state, when = self._progress(id_)
         extra = ',"num_parts":1,"price":10.6000000' if detail else ""
-        return f'{{"id_sms":{id_},"time_change_state":"{when}","state":"{state}"{extra}}}'
+        return f'{{"id_sms":{id_},"{self._time}":"{when}","state":"{self._word(state)}"{extra}}}'
+
+    @property
+    def _time(self) -> str:
+        return "time" if self._mode == "php" else "time_change_state"
+
+    def _word(self, state: str) -> str:
+        return SMPP.get(state, state) if self._mode == "smpp" else state
 
     def progress(self) -> dict[int, tuple[str, str]]:
         """The messages that change with time and were asked for: state, and time of the change."""
@@ -209,6 +259,10 @@ async def _answer(send: Send, status: int, body: str, headers: tuple[tuple[bytes
     await send({"type": "http.response.body", "body": content})
 
 
+def _help(modes: dict[str, str]) -> str:
+    return "how replies are written: " + "; ".join(f"{name}: {meaning}" for name, meaning in modes.items())
+
+
 def main() -> None:
     """Serve the sandbox alone, for tests and benchmarks."""
     import uvicorn  # noqa: PLC0415 - only the stand-alone sandbox is a server
@@ -221,6 +275,9 @@ def main() -> None:
     parser.add_argument("--token", default=TOKEN, help="the token that is accepted (default: %(default)s)")
     parser.add_argument("--login", default=LOGIN, help="the login that is accepted (default: %(default)s)")
     parser.add_argument("--password", default=PASSWORD, help="the password that is accepted (default: %(default)s)")
+    parser.add_argument("--mode", choices=MODES, default="documented", help=_help(MODES))
+    parser.add_argument("--refuse", metavar="TEXT", help="refuse every request with this error text")
+    parser.add_argument("--refuse-status", type=int, default=400, help="the status of that (default: %(default)s)")
     parser.add_argument("--webhook", help="address to which changes of progressing messages are posted")
     options = parser.parse_args()
     sandbox = Sandbox(
@@ -229,6 +286,8 @@ def main() -> None:
         password=options.password,
         latency=options.latency,
         workers=options.workers,
+        mode=options.mode,
+        refuse=(options.refuse, options.refuse_status) if options.refuse else None,
     )
     served = WithWebhook(sandbox, Webhook(options.webhook, sandbox.progress)) if options.webhook else sandbox
     with contextlib.suppress(KeyboardInterrupt):

@@ -4,20 +4,27 @@ httpx's own transport loses a connection of its pool for good when a request is 
 none is left, and costs several times the CPU (``docs/decisions/0008-aiohttp-below-httpx.md``).
 """
 
+import asyncio
 import ssl
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from app.lookup.failures import InvalidReply, LookupFailure, TimedOut, TlsFailure, UnexpectedStatus, Unreachable
+from app.lookup.policy import Clock
+from app.upstream.connection import MAX_HEAD_BYTES, Connection, HeadTooLarge
 
 KEEP_ALIVE_SECONDS = 30
 """For idle connections to the platform; PHP servers close theirs after 5 to 75 seconds."""
+LIFETIME_SECONDS = 60.0
+"""For every connection, and the address that its name had: a platform that moves is found again after this time."""
 
 # Where an exception stands for several causes, the most specific class comes first.
 TRANSPORT_FAILURES: list[tuple[type[Exception], type[LookupFailure], str]] = [
+    (HeadTooLarge, InvalidReply, "the head of the platform's reply is too large"),
     (aiohttp.ServerTimeoutError, TimedOut, "the platform did not answer in time"),
     (aiohttp.ClientError, Unreachable, "the connection to the platform failed"),
     (httpx.TimeoutException, TimedOut, "the platform did not answer in time"),
@@ -43,21 +50,106 @@ _BELOW_TLS = (
 )
 
 
-def network() -> httpx.AsyncBaseTransport:
-    """A transport for the life of the service. How many requests are out at a time is the slots' business."""
+class Connections:
+    """The connections to the platform, all made by one transport, which makes room for a new one when it is old.
+
+    ``make`` makes a transport. One that is renewed ends its requests, and is closed with the last of them.
+    """
+
+    def __init__(
+        self, make: Callable[[], httpx.AsyncBaseTransport], clock: Clock, lifetime: float = LIFETIME_SECONDS
+    ) -> None:
+        self._make = make
+        self._clock = clock
+        self._lifetime = lifetime
+        self._current: _Leased | None = None
+        self._closing: set[asyncio.Task[None]] = set()
+
+    @classmethod
+    def fixed(cls, transport: httpx.AsyncBaseTransport) -> "Connections":
+        """Always the same transport, which has no connections that could age."""
+        return _Fixed(transport)
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
+        """A transport for one request."""
+        now = self._clock()
+        if self._current is not None and now >= self._current.until:
+            self.renew()
+        if self._current is None:
+            self._current = _Leased(self._make(), now + self._lifetime)
+        leased = self._current
+        leased.requests += 1
+        try:
+            yield leased.transport
+        finally:
+            leased.requests -= 1
+            if leased is not self._current and not leased.requests:
+                self._close(leased)
+
+    def renew(self) -> None:
+        """Use none of the present connections again."""
+        leased, self._current = self._current, None
+        if leased is not None and not leased.requests:
+            self._close(leased)
+
+    async def aclose(self) -> None:
+        """Close all that no request uses any more."""
+        self.renew()
+        if self._closing:
+            await asyncio.wait(self._closing)
+
+    def _close(self, leased: "_Leased") -> None:
+        task = asyncio.get_running_loop().create_task(leased.transport.aclose())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+
+class _Leased:
+    """A transport, how many requests use it, and the second after which no new one does."""
+
+    __slots__ = ("requests", "transport", "until")
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, until: float) -> None:
+        self.transport = transport
+        self.until = until
+        self.requests = 0
+
+
+class _Fixed(Connections):
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        super().__init__(lambda: transport, lambda: 0.0)
+        self._transport = transport
+
+    def renew(self) -> None:
+        """There is nothing to renew."""
+
+    async def aclose(self) -> None:
+        """Close the transport."""
+        await self._transport.aclose()
+
+
+def network() -> Callable[[], httpx.AsyncBaseTransport]:
+    """What makes transports to the network. How many requests are out at a time is the slots' business."""
     # SSL_CERT_FILE and SSL_CERT_DIR are heeded: a platform behind a company's own authority is reached with them.
     context = httpx.create_ssl_context()
 
     def session() -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE_SECONDS)
+        Connection.install(connector)
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE_SECONDS),
+            connector=connector,
             # A session cookie of the platform must not travel: the documented request has none.
             cookie_jar=aiohttp.DummyCookieJar(),
             # No proxy variables, no .netrc.
             trust_env=False,
+            # Above the limit for the whole head, which has the last word.
+            max_line_size=2 * MAX_HEAD_BYTES,
+            max_field_size=2 * MAX_HEAD_BYTES,
+            max_headers=MAX_HEAD_BYTES,
         )
 
-    return AiohttpTransport(verify=context, client=session)
+    return lambda: AiohttpTransport(verify=context, client=session)
 
 
 def failure_of(error: Exception) -> LookupFailure | None:

@@ -1,7 +1,8 @@
 """Single values of the platform's entries, read leniently and exactly.
 
 Each reader returns None where the platform gave no value, and raises ValueError where it gave one that cannot be
-read (``read_id`` returns None for both: an entry without a readable id is of no use).
+read (``read_id`` and ``read_word``
+return None for both: an entry without a readable id or state is of no use).
 """
 
 import re
@@ -9,7 +10,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
-from app.lookup.record import MAX_MESSAGE_ID
+from app.lookup.record import MAX_MESSAGE_ID, is_word
 
 _DIGITS = re.compile(r"[0-9]{1,16}")
 _INTEGRAL = re.compile(r"([0-9]{1,9})(?:\.0+)?")
@@ -24,6 +25,14 @@ class JsonNumber(str):
     no arithmetic. Telling it from a string matters only where a word is expected."""
 
     __slots__ = ()
+
+
+def read_word(value: object) -> str | None:
+    """A state's word, without blanks around; None for anything else."""
+    if not isinstance(value, str) or isinstance(value, JsonNumber):
+        return None
+    word = value.strip()
+    return word if is_word(word) else None
 
 
 def read_id(value: object) -> int | None:

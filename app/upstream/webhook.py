@@ -4,24 +4,30 @@ from collections import Counter
 from zoneinfo import ZoneInfo
 
 from app.lookup.failures import InvalidReply
-from app.lookup.record import MessageRecord
-from app.upstream.values import read_id, read_time
-from app.upstream.wire import is_word, parse
+from app.lookup.record import MessageRecord, documented
+from app.upstream.values import read_id, read_time, read_word
+from app.upstream.wire import as_array, load, raw_word, text_of, time_field
 
 
 class WebhookReader:
-    """Reads deliveries. ``entries`` counts them by ``taken`` and ``unreadable``."""
+    """Reads deliveries.
+
+    ``entries`` counts them by ``taken`` and ``unreadable``, ``raw_words`` the words that are not the documented ones.
+    """
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
         self.entries: Counter[str] = Counter()
+        self.raw_words: Counter[str] = Counter()
 
     def __call__(self, body: bytes) -> list[MessageRecord]:
         """The reports of a delivery; what cannot be read is left out. Raises ValueError for what is no array."""
         try:
-            document = parse(body)
+            document = load(text_of(body))
         except InvalidReply as error:
             raise ValueError(str(error)) from None
+        if document:  # "no entries" is nothing that is worth a delivery
+            document = as_array(document)
         if not isinstance(document, list):
             raise ValueError("not an array")
         records = [self._record(entry) for entry in document]
@@ -33,11 +39,14 @@ class WebhookReader:
     def _record(self, entry: object) -> MessageRecord | None:
         if not isinstance(entry, dict):
             return None
-        id_, state = read_id(entry.get("id_sms")), entry.get("state")
-        if id_ is None or not state or not is_word(state):
+        id_, word = read_id(entry.get("id_sms")), read_word(entry.get("state"))
+        if id_ is None or word is None:
             return None
+        known = documented(word)
+        if known is not None and known != entry.get("state"):
+            self.raw_words[raw_word(word)] += 1
         try:
-            changed_at = read_time(entry.get("time"), self._zone)
+            changed_at = read_time(entry.get(time_field(entry)), self._zone)
         except ValueError:
             changed_at = None
-        return MessageRecord(id_, str(state), changed_at)
+        return MessageRecord(id_, known or word, changed_at)

@@ -74,7 +74,7 @@ async def test_login_and_password_travel_instead_of_a_token() -> None:
         ("read", "delivered", True),
         ("not_deliver", "failed", True),
         ("expired", "failed", True),
-        ("отложено", "unknown", False),
+        ("delayed", "unknown", False),
     ],
 )
 async def test_every_state_has_its_outcome_and_finality(
@@ -202,13 +202,22 @@ FAILURES: dict[str, tuple[Reply | Exception, int, str, str | None]] = {
     "400 without JSON": (reply("<h1>Bad Request</h1>", 400), 502, "upstream-rejected", None),
     "redirect": (reply("", 302, location="http://127.0.0.1:9/"), 502, "upstream-error", None),
     "403": (reply("", 403), 502, "upstream-error", None),
-    "401": (reply("", 401), 502, "upstream-error", None),
+    "401": (reply("", 401), 502, "upstream-credentials-rejected", "60"),
     "404": (reply("", 404), 502, "upstream-error", None),
     "500": (reply("<h1>Oops</h1>", 500), 502, "upstream-error", None),
     "503": (reply("", 503), 502, "upstream-error", None),
     "429": (reply("", 429, retry_after="7"), 503, "upstream-throttled", "7"),
     "429 without time": (reply("", 429), 503, "upstream-throttled", "1"),
     "429 for a day": (reply("", 429, retry_after="86400"), 503, "upstream-throttled", "60"),
+    "empty": (reply(""), 502, "upstream-rejected", None),
+    "null": (reply("null"), 502, "upstream-rejected", None),
+    "an unknown id's sentence": (
+        reply([{"id_sms": 5, "state": "Сообщение с таким ID не принималось"}]), 404, "message-not-found", None,
+    ),
+    "another sentence": (reply([{"id_sms": 5, "state": "Абонент заблокирован"}]), 502, "upstream-rejected", None),
+    "the same request twice": (
+        refused("Попытка отправки более одного одинакового запроса в течение минуты"), 503, "upstream-throttled", "60",
+    ),
     "HTML": (reply("<html>maintenance</html>"), 502, "upstream-invalid-reply", None),
     "an object": (reply({"states": []}), 502, "upstream-invalid-reply", None),
     "malformed entry": (reply([{"id_sms": 5, "state": ["deliver"]}]), 502, "upstream-invalid-reply", None),
@@ -276,12 +285,12 @@ async def test_a_crash_shows_nothing_of_the_inside(platform: FakePlatform, caplo
     assert "inner detail 4711" in caplog.text
 
 
-async def test_what_comes_out_is_json_in_utf_8_whatever_the_state(
+async def test_what_comes_out_is_json_in_utf_8_whatever_the_platform_says(
     client: httpx.AsyncClient, platform: FakePlatform
 ) -> None:
-    platform.knows(7, state="доставлено ✓")
+    platform.knows(7, state="не доставлено ✓")
     response = await client.get("/messages/7/state")
-    assert json.loads(response.content.decode("utf-8"))["state"] == "доставлено ✓"
+    assert json.loads(response.content.decode("utf-8"))["upstream_message"] == "не доставлено ✓"
 
 
 async def test_the_request_is_exactly_the_documented_one(client: httpx.AsyncClient, platform: FakePlatform) -> None:

@@ -9,7 +9,7 @@ import pytest
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Cache, Cached, Lifetimes
 from app.lookup.cache.two_levels import TwoLevelCache
-from app.lookup.failures import MessageNotFound
+from app.lookup.failures import EntryRefused, EntryRejected, MessageNotFound
 from app.lookup.record import Cacheable, MessageRecord
 from tests.cache.caches import LIFETIMES, Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
@@ -21,8 +21,11 @@ SEND = MessageRecord(1, "send")
 DELIVER = MessageRecord(1, "deliver", WHEN)
 READ = MessageRecord(1, "read", WHEN)
 READ_DETAILED = MessageRecord(1, "read", WHEN, 2, "10.6000000", detailed=True)
-UNKNOWN_WORD = MessageRecord(1, "при|нято\n", WHEN, None, None, detailed=True)
+UNKNOWN_WORD = MessageRecord(1, "Delayed_2-b", WHEN, None, None, detailed=True)
 NOT_FOUND = MessageNotFound("the reply leaves it out")
+NOT_TAKEN = MessageNotFound("a text says so", upstream_message="Сообщение с таким ID не принималось")
+REFUSED = EntryRefused("a text", upstream_message="read | Абонент\u00a0заблокирован")
+REJECTED = EntryRejected("a text without anything that may be shown")
 LIVES: list[tuple[Cacheable, float]] = [
     (SEND, 2),
     (UNKNOWN_WORD, 2),
@@ -30,6 +33,9 @@ LIVES: list[tuple[Cacheable, float]] = [
     (READ, 86_400),
     (READ_DETAILED, 86_400),
     (NOT_FOUND, 3),
+    (NOT_TAKEN, 3),
+    (REFUSED, 3),
+    (REJECTED, 3),
 ]
 
 
@@ -82,7 +88,9 @@ async def backend(request: pytest.FixtureRequest) -> AsyncIterator[Backend]:
 
 def same(one: Cacheable, other: Cacheable) -> bool:
     """Whether two answers say the same, as a failure is no value."""
-    return one == other or (isinstance(one, MessageNotFound) and isinstance(other, MessageNotFound))
+    if isinstance(one, MessageRecord) or isinstance(other, MessageRecord):
+        return one == other
+    return type(one) is type(other) and one.upstream_message == other.upstream_message
 
 
 async def test_nothing_is_known_at_first(backend: Backend) -> None:
@@ -110,7 +118,13 @@ async def test_an_answer_lives_as_long_as_its_kind(backend: Backend, answer: Cac
     assert await backend.get() == {}
 
 
-@pytest.mark.parametrize("later", [SEND, DELIVER, NOT_FOUND, MessageRecord(1, "expired", WHEN), UNKNOWN_WORD])
+@pytest.mark.parametrize(
+    "later",
+    [
+        SEND, DELIVER, NOT_FOUND, NOT_TAKEN, REFUSED, REJECTED, EntryRefused("a text", upstream_message="read"),
+        MessageRecord(1, "expired", WHEN), UNKNOWN_WORD,
+    ],
+)  # fmt: skip
 async def test_a_final_state_stays_whatever_comes_later(backend: Backend, later: Cacheable) -> None:
     await backend.put(READ)
     await backend.put(later)
@@ -127,6 +141,23 @@ async def test_a_state_that_is_not_final_gives_way(backend: Backend) -> None:
 
     (found,) = (await backend.get()).values()
 
+    assert found.answer == SEND
+
+
+@pytest.mark.parametrize("text", [NOT_TAKEN, REFUSED, REJECTED])
+async def test_an_error_text_takes_the_place_of_a_state_that_is_not_final(backend: Backend, text: Cacheable) -> None:
+    await backend.put(MessageRecord(1, "deliver", WHEN, 2, "10.6000000", detailed=True))
+    await backend.put(text)
+    (found,) = (await backend.get(detail=True)).values()
+    assert same(found.answer, text)
+
+
+@pytest.mark.parametrize("text", [NOT_TAKEN, REFUSED, REJECTED])
+async def test_an_error_text_gives_way_to_any_state(backend: Backend, text: Cacheable) -> None:
+    await backend.put(text)
+    await backend.put(SEND)
+
+    (found,) = (await backend.get()).values()
     assert found.answer == SEND
 
 

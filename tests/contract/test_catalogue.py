@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from app.api.catalogue import CATALOGUE, COMMON, LOOKUP
-from app.lookup.failures import LookupFailure
+from app.lookup.failures import AboutOneMessage, LookupFailure
 
 # Section 2 of the contract: slug, status, whether Retry-After comes with it.
 CONTRACT = [
@@ -30,13 +30,18 @@ CONTRACT = [
     ("internal-error", 500, False),
 ]
 
-# The way up from each failure: what is retried, counted by the circuit, or splits a batch (section 4).
+# The way up from each failure: what is retried, counted by the circuit (always, or as the reply to one id), splits a
+# batch, or is kept in the cache (section 4).
 FAILURES = {
-    "MessageNotFound": ("message-not-found", ""),
+    "MessageNotFound": ("message-not-found", "splits kept"),
     "CredentialsRejected": ("upstream-credentials-rejected", ""),
     "AccountLocked": ("upstream-account-locked", ""),
     "RequestRejected": ("upstream-rejected-request", "splits"),
     "UnknownRefusal": ("upstream-rejected", "splits"),
+    "EmptyReply": ("upstream-rejected", "counted_alone splits"),
+    "EntryRefused": ("upstream-rejected", "splits kept"),
+    "EntryRejected": ("upstream-rejected-request", "splits kept"),
+    "RepeatedRequest": ("upstream-throttled", ""),
     "Throttled": ("upstream-throttled", ""),
     "Unreachable": ("upstream-unreachable", "retried counted"),
     "TlsFailure": ("upstream-unreachable", "counted"),
@@ -50,10 +55,12 @@ FAILURES = {
 }
 
 
-def leaves(kind: type[LookupFailure]) -> Iterator[type[LookupFailure]]:
-    """The failure classes that nothing derives from."""
+def concrete(kind: type[LookupFailure]) -> Iterator[type[LookupFailure]]:
+    """The failure classes that stand for a problem, and not only for a group of them."""
     for each in kind.__subclasses__():
-        yield from leaves(each) if each.__subclasses__() else [each]
+        if each.slug != LookupFailure.slug:
+            yield each
+        yield from concrete(each)
 
 
 def test_the_catalogue_is_the_contracts_table() -> None:
@@ -71,8 +78,9 @@ def test_every_row_says_cause_and_what_to_do(slug: str) -> None:
 
 def test_every_failure_of_a_lookup_has_the_consequences_of_the_contract() -> None:
     actual = {}
-    for kind in leaves(LookupFailure):
-        flags = [flag for flag in ("retried", "counted", "splits") if getattr(kind, flag)]
+    for kind in concrete(LookupFailure):
+        flags = [flag for flag in ("retried", "counted", "counted_alone", "splits") if getattr(kind, flag)]
+        flags += ["kept"] * issubclass(kind, AboutOneMessage)
         actual[kind.__name__] = (kind.slug, " ".join(flags))
     assert actual == FAILURES
 

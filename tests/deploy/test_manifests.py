@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from app.api import webhook
 from app.server import KEEP_ALIVE_SECONDS
 from app.settings import Settings
 from tests.deploy.breaks import BREAKS

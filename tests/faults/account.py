@@ -20,6 +20,12 @@ from tests.support import misbehaviour as does
 
 WRONG = "Incorrect login or password"
 LOCKED = "Your account is locked"
+REJECTIONS = [
+    WRONG,
+    "Неправильный логин или пароль",
+    "Неверный логин или пароль",
+    "Неправильный логин или",
+]
 QUICK = 0.05
 """Seconds in which half of the callers have an answer that needs no platform."""
 
@@ -45,6 +51,51 @@ ACCOUNT = [
             Step(range(1, 21), {STATE: 20}, "in one batch", later=6, recovered=True),
         ],
         requests=2,
+    ),
+    *(
+        Fault(
+            f"rejects the credentials with “{text}” and status {status}",
+            does.refuses(text, status),
+            [
+                Step(range(start, start + 100), {CREDENTIALS_REJECTED: 100}, "in one batch", retry_after=Count(55, 60))
+                for start in range(1, 601, 100)
+            ],
+            requests=at_most(2),
+        )
+        for text in REJECTIONS
+        for status in (200, 400, 401, 403, 500)
+    ),
+    Fault(
+        "rejects the credentials entry by entry",
+        does.says_of_each("Неверный логин или пароль"),
+        [
+            Step(range(start, start + 100), {CREDENTIALS_REJECTED: 100}, "in one batch", retry_after=Count(55, 60))
+            for start in range(1, 601, 100)
+        ],
+        requests=at_most(2),
+    ),
+    Fault(
+        "says “Аккаунт заблокирован.” with status 403",
+        does.refuses("Аккаунт заблокирован.", 403),
+        [Step(range(1, 21), {ACCOUNT_LOCKED: 20}, retry_after=Count(295, 300))],
+        requests=1,
+    ),
+    Fault(
+        "fails with an unknown text (500)",
+        does.refuses("Database is locked", 500),
+        one(ERROR),
+        requests=2,
+    ),
+    Fault(
+        "refuses the same request twice within a minute",
+        does.after(1, does.refuses("Попытка отправки более одного одинакового запроса в течение минуты")),
+        [
+            Step([1], {THROTTLED: 1}, retry_after=60),
+            Step([1] * 20, {THROTTLED: 20}, retry_after=Count(55, 60), median=QUICK),
+            Step(range(2, 22), {STATE: 20}),
+            Step([1], {STATE: 1}, later=60),
+        ],
+        requests=22,
     ),
     Fault("shows the credentials in its error text", does.echo_the_request, one(REJECTED), 1),
 ]

@@ -1,9 +1,10 @@
 """Faults of arrays: one id spoils a request, or a reply speaks of only some of the ids."""
 
-from tests.faults.fault import NOT_FOUND, REJECTED_REQUEST, STATE, Fault, Step, at_most
+from tests.faults.fault import NOT_FOUND, REJECTED, REJECTED_REQUEST, STATE, Fault, Step, at_most
 from tests.support import misbehaviour as does
 
 HUNDRED = range(1, 101)
+UNKNOWN = "Сообщение с таким ID не принималось"
 FORMAT = "Incorrect JSON document format"
 SIX = range(1, 7)
 ELEVEN = range(5, 101, 9)
@@ -39,6 +40,40 @@ POISON = [
         [Step(HUNDRED, {STATE: 89, REJECTED_REQUEST: 11}, "in one batch")],
         requests=at_most(92),
     ),
+    *(
+        Fault(
+            f"answers arrays that hold a certain id with {how}, 12 times",
+            does.empties(50, body=body),
+            [
+                Step(HUNDRED, {STATE: 99, REJECTED: 1}, "in one batch"),
+                *(
+                    Step([50, *range(start, start + 99)], {STATE: 99, REJECTED: 1}, "in one batch")
+                    for start in range(101, 101 + 11 * 99, 99)
+                ),
+                Step([9999], {STATE: 1}),
+            ],
+            requests=at_most(16 + 11 * 2 + 1),
+        )
+        for how, body in {"an empty body": b"", "a blank body": b" \r\n", "`null`": b"null"}.items()
+    ),
+    Fault(
+        "answers arrays that hold a certain id with an empty body",
+        does.empties(50),
+        [Step(HUNDRED, {STATE: 99, REJECTED: 1}, "in one batch")],
+        requests=at_most(16),
+    ),
+    Fault(
+        "refuses arrays that hold an unknown id, and says so",
+        does.poisoned(50, text=UNKNOWN),
+        [Step(HUNDRED, {STATE: 99, NOT_FOUND: 1}, "in one batch")],
+        requests=at_most(15),
+    ),
+    Fault(
+        "answers everything with an empty body",
+        does.replies(b""),
+        [Step(HUNDRED, {REJECTED: 100}, "in one batch")],
+        requests=at_most(17),
+    ),
     Fault(
         "refuses everything",
         does.refuses(FORMAT),
@@ -48,6 +83,23 @@ POISON = [
 ]
 
 MISSING = [
+    Fault(
+        "says in place of the state that an id is unknown",
+        does.says(UNKNOWN, 41, 42),
+        [Step(HUNDRED, {STATE: 98, NOT_FOUND: 2}, "in one batch"), Step([41, 1], {STATE: 1, NOT_FOUND: 1})],
+        requests=1,
+    ),
+    Fault(
+        "says something else in place of a state",
+        does.says("Абонент заблокирован", 41),
+        [
+            Step(HUNDRED, {STATE: 99, REJECTED: 1}, "in one batch"),
+            Step([41], {REJECTED: 1}),
+            Step([41], {REJECTED: 1}, later=2.1),
+            Step([200], {STATE: 1}),
+        ],
+        requests=3,
+    ),
     Fault(
         "leaves unknown ids out, and all 300 are unknown",
         does.knows_all_but(range(1, 301)),

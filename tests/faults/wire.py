@@ -1,8 +1,10 @@
 """Faults of the network and of HTTP: no answer, half an answer, too much of an answer."""
 
 from tests.faults.fault import (
+    CREDENTIALS_REJECTED,
     ERROR,
     INVALID_REPLY,
+    REJECTED,
     STATE,
     TIMEOUT,
     UNREACHABLE,
@@ -95,14 +97,16 @@ STATUS = [
     Fault("answers 503 once, then behaves", does.after(1, does.replies(b"", 503)), one(STATE), 2),
     Fault("redirects (302)", does.replies(b"", 302, location="/json/state.php?again"), one(ERROR), 1),
     Fault("redirects for good (308)", does.replies(b"", 308, location="/json/state.php?again"), one(ERROR), 1),
-    Fault("answers 401", does.replies(b"", 401, www_authenticate='Basic realm="platform"'), one(ERROR), 1),
+    Fault(
+        "answers 401", does.replies(b"", 401, www_authenticate='Basic realm="platform"'), one(CREDENTIALS_REJECTED), 1
+    ),
     Fault("answers 404", does.replies(b"<h1>Not found</h1>", 404), one(ERROR), 1),
 ]
 
 BODY = [
     Fault("answers 200 with a page of HTML", does.replies(b"<html>maintenance</html>"), one(INVALID_REPLY), 1),
-    Fault("answers 200 without a body", does.replies(b""), one(INVALID_REPLY), 1),
-    Fault("sends headers without end", does.endless_headers, one(UNREACHABLE), 2),
+    Fault("answers 200 without a body", does.replies(b""), one(REJECTED), 1),
+    Fault("sends headers without end", does.endless_headers, one(INVALID_REPLY), 1),
     Fault("sends a body without end", does.endless_body, one(INVALID_REPLY, within=UNHURRIED), 1, settings=LONG),
     Fault(
         "sends bytes without end behind a compressed body",
@@ -124,5 +128,5 @@ BODY = [
         one(INVALID_REPLY),
         1,
     ),
-    Fault("uses an encoding that nobody asked for", does.replies(b"[]", content_encoding="br"), one(INVALID_REPLY), 1),
+    Fault("names an encoding that there is not", does.well_but(content_encoding="utf-8"), one(STATE), 1),
 ]

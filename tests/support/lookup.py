@@ -87,7 +87,7 @@ class PlatformInMemory:
         seen = list(asked.items())[: self.answers_first]
         return ReplyInMemory({id_: self.answer(id_, detail) for id_, detail in seen if id_ not in self.unknown})
 
-    def read(self, asked: Mapping[int, bool], reply: "ReplyInMemory") -> Outcome:
+    async def read(self, asked: Mapping[int, bool], reply: "ReplyInMemory") -> Outcome:
         self.read_at.append((loop().time(), list(asked)))
         return reply.outcome
 

@@ -109,6 +109,17 @@ async def endless_body(exchange: Exchange) -> None:
         await exchange.send(b" " * 65536)
 
 
+def endless_body_with(status: int) -> Behaviour:
+    """Sends a body without end under a status."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.send(headers_of(status))
+        while True:
+            await exchange.send(b" " * 65536)
+
+    return behave
+
+
 async def endless_compressed_body(exchange: Exchange) -> None:
     """Sends a whole compressed body, and then bytes without end behind it."""
     await exchange.send(headers_of(content_encoding="gzip") + gzip.compress(b"[]"))
@@ -149,11 +160,21 @@ def replies(body: bytes, status: int = 200, **headers: str) -> Behaviour:
     return behave
 
 
-def refuses(text: str) -> Behaviour:
+def well_but(**headers: str) -> Behaviour:
+    """Knows every id, and has these headers besides."""
+
+    async def behave(exchange: Exchange) -> None:
+        body = json.dumps([entry(id_) for id_ in exchange.request.ids]).encode()
+        await exchange.reply(body, 200, **headers)
+
+    return behave
+
+
+def refuses(text: str, status: int = 400) -> Behaviour:
     """Refuses every request with a text."""
 
     async def behave(exchange: Exchange) -> None:
-        await exchange.refuse(text)
+        await exchange.reply_json({"error": text}, status)
 
     return behave
 
@@ -163,14 +184,45 @@ async def echo_the_request(exchange: Exchange) -> None:
     await exchange.refuse(f"cannot read: {exchange.request.body.decode()} (token {TOKEN})")
 
 
-def poisoned(*ids: int) -> Behaviour:
+def poisoned(*ids: int, text: str = "Incorrect JSON document format") -> Behaviour:
     """Refuses whole every array that holds one of the ids."""
 
     async def behave(exchange: Exchange) -> None:
         if set(ids) & set(exchange.request.ids):
-            await exchange.refuse("Incorrect JSON document format")
+            await exchange.refuse(text)
         else:
             await well(exchange)
+
+    return behave
+
+
+def empties(*ids: int, body: bytes = b"") -> Behaviour:
+    """Answers with nothing where an array holds one of the ids."""
+
+    async def behave(exchange: Exchange) -> None:
+        if set(ids) & set(exchange.request.ids):
+            await exchange.reply(body)
+        else:
+            await well(exchange)
+
+    return behave
+
+
+def says(text: str, *ids: int) -> Behaviour:
+    """Has a text in place of the state for these ids, and knows all others."""
+
+    async def behave(exchange: Exchange) -> None:
+        told = {"time_change_state": "", "state": text, "num_parts": 0, "price": 0}
+        await exchange.reply_json([entry(id_) | (told if id_ in ids else {}) for id_ in exchange.request.ids])
+
+    return behave
+
+
+def says_of_each(text: str) -> Behaviour:
+    """Has a text in place of every state."""
+
+    async def behave(exchange: Exchange) -> None:
+        await exchange.reply_json([entry(id_) | {"state": text} for id_ in exchange.request.ids])
 
     return behave
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
-from app.lookup.failures import MessageNotFound
+from app.lookup.failures import AboutOneMessage
 from app.lookup.record import Cacheable, Outcome
 
 
@@ -26,7 +26,7 @@ class Lifetimes:
 
     def of(self, answer: Cacheable) -> float:
         """The lifetime of one answer. An undocumented state may be on its way to another: it counts as pending."""
-        if isinstance(answer, MessageNotFound):
+        if isinstance(answer, AboutOneMessage):
             return self.not_found
         state = answer.meaning
         if state.final:

@@ -1,8 +1,11 @@
 """How an answer is written where other replicas read it, and the scripts that the server runs.
 
 A value is ``v1f+|86400000|2021-04-26T15:15:03+03:00|1|10.6000000|read``: version, kind (``p`` pending, ``d``
-delivered, ``f`` final, ``n`` not found), whether it has the detail (``+`` or ``-``), lifetime in milliseconds, time of
-the change, parts, price, and last the state, since it may hold any character.
+delivered, ``f`` final, ``n`` not found, ``e`` another error text of this id), whether it has the detail (``+`` or
+``-``), lifetime in milliseconds, time of the change, parts, price, and last the state, since it may hold any character.
+Of ``n`` the last is the platform's text, where it gave one, of ``e`` the problem's slug, a blank and the text. Version
+0.1 knows no ``e``: it is a miss there, and is overwritten. What 0.1 wrote with a state that is no documented word or a
+sentence is a miss here.
 
 Version and kind begin the value in every version to come, so that an older replica neither reads nor overwrites a
 newer one's final state. What it cannot read is a miss. No clock of a replica is written: how old a value is follows
@@ -15,11 +18,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from app.lookup.cache.protocol import Cached, Lifetimes
-from app.lookup.failures import MessageNotFound
-from app.lookup.record import Cacheable, MessageRecord, Outcome
+from app.lookup.failures import KEPT, AboutOneMessage, MessageNotFound
+from app.lookup.record import Cacheable, MessageRecord, Outcome, documented, is_word
 
 _FOUND = re.compile(
-    r"(?P<left>[0-9]{1,15}) v1(?P<kind>[pdfn])(?P<detail>[+-])\|(?P<lifetime>[0-9]{1,15})\|(?P<changed>[0-9T:+.-]*)"
+    r"(?P<left>[0-9]{1,15}) v1(?P<kind>[pdfne])(?P<detail>[+-])\|(?P<lifetime>[0-9]{1,15})\|(?P<changed>[0-9T:+.-]*)"
     r"\|(?P<parts>[0-9]{0,9})\|(?P<price>(?:-?[0-9.]+)?)\|(?P<state>.*)",
     re.DOTALL,
 )
@@ -27,8 +30,11 @@ _FOUND = re.compile(
 
 def encode(answer: Cacheable, lifetime_ms: int) -> bytes:
     """The value of an answer that is good for ``lifetime_ms`` from the platform's reply on."""
-    if isinstance(answer, MessageNotFound):
-        return f"v1n-|{lifetime_ms}||||".encode()
+    if isinstance(answer, AboutOneMessage):
+        text = answer.upstream_message or ""
+        if isinstance(answer, MessageNotFound):
+            return f"v1n-|{lifetime_ms}||||{text}".encode()
+        return f"v1e-|{lifetime_ms}||||{answer.slug} {text}".encode()
     meaning = answer.meaning
     kind = "f" if meaning.final else "d" if meaning.outcome is Outcome.DELIVERED else "p"
     changed = answer.changed_at.isoformat() if answer.changed_at else ""
@@ -48,15 +54,22 @@ def decode(id_: int, found: object, now: float, lifetimes: Lifetimes) -> Cached 
         raise ValueError("another version, or not one of ours")
     age = max(int(match["lifetime"]) - int(match["left"]), 0) / 1000
     answer = _answer(id_, match)
-    return Cached(answer, now - age) if age < lifetimes.of(answer) else None
+    return Cached(answer, now - age) if answer is not None and age < lifetimes.of(answer) else None
 
 
-def _answer(id_: int, match: re.Match[str]) -> Cacheable:
+def _answer(id_: int, match: re.Match[str]) -> Cacheable | None:
     if match["kind"] == "n":
-        return MessageNotFound("another replica was told so")
+        return MessageNotFound("another replica was told so", upstream_message=match["state"] or None)
+    if match["kind"] == "e":
+        slug, _, text = match["state"].partition(" ")
+        if slug not in KEPT:
+            raise ValueError("a problem of another version")
+        return KEPT[slug]("another replica was told so", upstream_message=text or None)
     changed_at = datetime.fromisoformat(match["changed"]) if match["changed"] else None
     if not match["state"] or (changed_at is not None and changed_at.tzinfo is None):
         raise ValueError("half a value")
+    if not is_word(match["state"]) or documented(match["state"]) not in (None, match["state"]):
+        return None
     parts = int(match["parts"]) if match["parts"] else None
     return MessageRecord(id_, match["state"], changed_at, parts, match["price"] or None, match["detail"] == "+")
 
@@ -101,13 +114,13 @@ for i, key in ipairs(KEYS) do
     if not kind then
       local version = old:match('^v(%d+)f')
       if version and version ~= '1' then new = false end
-    elseif kind == 'f' and (nkind == 'n' or nstate ~= state) then
+    elseif kind == 'f' and (nkind == 'n' or nkind == 'e' or nstate ~= state) then
       new, left, other = false, false, old
       if ndetail == '+' and detail == '-' then
         new = join(kind, lifetime, changed, nparts, nprice, state)
         other = new
       end
-    elseif detail == '+' and ndetail == '-' and nstate == state then
+    elseif detail == '+' and ndetail == '-' and nkind ~= 'n' and nkind ~= 'e' and nstate == state then
       new = join(nkind, nlifetime, nchanged, parts, price, state)
       other = new
     end

@@ -239,7 +239,7 @@ export interface components {
             id: number;
             /**
              * State
-             * @description The platform's own word, verbatim. An open enumeration: treat a word that you do not know by its `outcome`. Documented words: `send`: Handed over; no status received yet, so there is no time either.; `partly_deliver`: Sent, but the status was not received.; `deliver`: Delivered.; `read`: Read.; `not_deliver`: Not delivered.; `expired`: The subscriber was out of reach at every attempt.
+             * @description The platform's own word. Where it writes a documented one in another case, or says it in a word of SMPP's (`DELIVRD`), this is the documented one; a new word passes through verbatim. An open enumeration: treat a word that you do not know by its `outcome`. Documented words: `send`: Handed over; no status received yet, so there is no time either.; `partly_deliver`: Sent, but the status was not received.; `deliver`: Delivered.; `read`: Read.; `not_deliver`: Not delivered.; `expired`: The subscriber was out of reach at every attempt.
              * @example send
              * @example partly_deliver
              * @example deliver

@@ -240,13 +240,14 @@ class Noting(PlatformInMemory):
         self.steps.append(f"send {min(asked)}")
         return await super().send(asked)
 
-    def read(self, asked: Mapping[int, bool], reply: ReplyInMemory) -> Mapping[int, object]:  # type: ignore[override]  # what it returns is not looked at
+    async def read(self, asked: Mapping[int, bool], reply: ReplyInMemory) -> Mapping[int, object]:  # type: ignore[override]  # what it returns is not looked at
         self.steps.append(f"read {min(asked)}")
-        return super().read(asked, reply)  # type: ignore[return-value]  # likewise
+        return await super().read(asked, reply)  # type: ignore[return-value]  # likewise
 
     @property
     def steps(self) -> list[str]:
-        return self.__dict__.setdefault("noted", [])
+        noted: list[str] = self.__dict__.setdefault("noted", [])
+        return noted
 
 
 @on_virtual_time

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.failures import MessageNotFound
-from app.lookup.record import STATES, MessageRecord, Outcome, merge
+from app.lookup.record import STATES, Cacheable, MessageRecord, Outcome, merge
 
 DOCUMENTED = {
     "send": ("pending", False),
@@ -86,7 +85,7 @@ def test_where_all_have_times_or_none_has_the_order_is_transitive(
 
 @given(st.lists(RECORDS, min_size=1, max_size=8), st.booleans())
 def test_once_final_a_message_stays_in_its_state(reports: list[MessageRecord], in_order: bool) -> None:
-    kept: MessageRecord | MessageNotFound | None = None
+    kept: Cacheable | None = None
     first_final = next((report.state for report in reports if report.meaning.final), None)
     for report in reports:
         kept = merge(report, kept, in_order=in_order)

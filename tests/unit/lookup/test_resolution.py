@@ -1,7 +1,6 @@
 """From a batch and the replies to it to answers, as a function: no clock, no network, no event loop."""
 
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 

@@ -9,7 +9,7 @@ import ssl
 import time
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from app.lookup.failures import (
+    CredentialsRejected,
     InvalidReply,
     LookupFailure,
     ServerError,
@@ -30,8 +31,10 @@ from app.lookup.failures import (
 )
 from app.lookup.record import MessageRecord
 from app.upstream.client import MAX_REPLY_BYTES, UpstreamClient
-from app.upstream.credentials import Credentials
+from app.upstream.connection import HeadTooLarge
+from app.upstream.credentials import Account, Credentials
 from app.upstream.transport import failure_of
+from tests.support.asking import ask
 from tests.support.platform import TOKEN, URL, FakePlatform, Reply, reply
 from tests.unit.upstream.wire_cases import DOCUMENTED, MOSCOW
 
@@ -45,7 +48,7 @@ def client_of(url: str = URL, *, transport: httpx.AsyncBaseTransport | None = No
     """A client with limits that no test reaches by accident."""
     return UpstreamClient(
         url,
-        lambda: Credentials({"token": TOKEN}),
+        Account(lambda: Credentials({"token": TOKEN})),
         MOSCOW,
         connect_timeout=limits.get("connect_timeout", 5),
         attempt_timeout=limits.get("attempt_timeout", 10),
@@ -68,7 +71,7 @@ async def failure_from(platform: FakePlatform, **limits: Any) -> LookupFailure:
     """The failure that the platform's next reply becomes, over a real socket."""
     async with over_a_socket(platform, **limits) as client:
         with pytest.raises(LookupFailure) as caught:
-            await client.ask({5: False})
+            await ask(client, {5: False})
         return caught.value
 
 
@@ -155,7 +158,13 @@ def test_every_exception_of_aiohttp_has_a_mapping(kind: type[Exception], adapted
     if adapted:
         error.__cause__ = said
     expected = (
-        TlsFailure if issubclass(kind, ssl.SSLError) else TimedOut if issubclass(kind, TimeoutError) else Unreachable
+        InvalidReply
+        if kind is HeadTooLarge
+        else TlsFailure
+        if issubclass(kind, ssl.SSLError)
+        else TimedOut
+        if issubclass(kind, TimeoutError)
+        else Unreachable
     )
     assert type(failure_of(error)) is expected
 
@@ -164,11 +173,11 @@ async def test_requests_that_are_cancelled_at_any_moment_cost_no_later_one(platf
     # httpx's own transport loses a connection for good when it is cancelled while it connects.
     async with platform.serve() as url:
         client = UpstreamClient(
-            url, lambda: Credentials({"token": TOKEN}), MOSCOW, connect_timeout=5, attempt_timeout=20
+            url, Account(lambda: Credentials({"token": TOKEN})), MOSCOW, connect_timeout=5, attempt_timeout=20
         )
 
         async def give_up_after(turns: int) -> None:
-            task = asyncio.create_task(client.ask({82216: False}))
+            task = asyncio.create_task(ask(client, {82216: False}))
             for _ in range(turns):
                 await asyncio.sleep(0)
             task.cancel()
@@ -176,83 +185,41 @@ async def test_requests_that_are_cancelled_at_any_moment_cost_no_later_one(platf
 
         for turns in range(60):
             await asyncio.gather(*(give_up_after(turns) for _ in range(4)))
-        assert await client.ask({82216: False})
+        assert await ask(client, {82216: False})
         await client.aclose()
 
 
 @pytest.mark.parametrize("url", ["http://10.0.0.300/json/state.php", "http://[v1.x]/json/state.php"])
 async def test_a_url_that_nobody_can_use_fails_requests_and_not_the_start(url: str) -> None:
-    client = UpstreamClient(url, lambda: Credentials({"token": TOKEN}), MOSCOW, connect_timeout=5, attempt_timeout=20)
+    client = UpstreamClient(
+        url, Account(lambda: Credentials({"token": TOKEN})), MOSCOW, connect_timeout=5, attempt_timeout=20
+    )
     with pytest.raises(Unreachable):
-        await client.ask({82216: False})
+        await ask(client, {82216: False})
     await client.aclose()
 
 
-def noting(order: list[str], turns: int = 0) -> UpstreamClient:
-    """A client that notes each request so many turns of the loop after it was made; the platform knows nobody."""
-
-    async def answer(request: httpx.Request) -> httpx.Response:
-        (entry,) = json.loads(request.content)
-        for _ in range(turns):
-            await asyncio.sleep(0)
-        order.append(f"sent {entry['id_sms']}")
-        return httpx.Response(200, stream=httpx.ByteStream(b"[]"))
-
-    return client_of("http://platform.test/", transport=httpx.MockTransport(answer))
-
-
-async def test_between_two_replies_that_came_together_the_next_request_leaves() -> None:
-    order: list[str] = []
-
-    client = noting(order)
-
-    async def ask(id_: int, then: int | None = None) -> None:
-        await client.ask({id_: False})
-        order.append(f"read {id_}")
-        if then is not None:
-            following.append(asyncio.create_task(ask(then)))
-
-    following: list[asyncio.Task[None]] = []
-    await asyncio.gather(ask(1, then=3), ask(2))
-    await asyncio.gather(*following)
-    assert order == ["sent 1", "sent 2", "read 1", "sent 3", "read 2", "read 3"]
-
-
-async def test_before_a_reply_is_read_the_next_request_leaves() -> None:
-    order: list[str] = []
-    following: list[asyncio.Task[object]] = []
-
-    # aiohttp writes a turn later than it is asked to.
-    client = noting(order, turns=1)
-
-    def replied() -> bool:
-        following.append(asyncio.create_task(client.ask({2: False})))
-        return True
-
-    await client.ask({1: False}, replied)
-    order.append("read 1")
-    await asyncio.gather(*following)
-    assert order == ["sent 1", "sent 2", "read 1"]
-
-
 @pytest.mark.parametrize(
-    ("status", "reply"),
-    [(400, {"error": "x"}), (400, []), (200, {"error": "Incorrect login or password"}), (200, [{"error": "x"}])],
+    ("status", "reply", "may_be_error"),
+    [
+        (200, [{"id_sms": 5, "state": "read"}], False),
+        (400, {"error": "x"}, True),
+        (400, [], True),
+        (200, {"error": "Incorrect login or password"}, True),
+        (200, [{"error": "x"}], True),
+        (200, [{"id_sms": 5, "state": "Неверный логин или пароль"}], True),
+    ],
 )
-async def test_what_speaks_of_an_error_is_read_before_another_request_leaves(status: int, reply: object) -> None:
-    left: list[int] = []
-
+async def test_a_reply_that_may_speak_of_an_error_says_so_before_it_is_read(
+    status: int, reply: object, may_be_error: bool
+) -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(status, stream=httpx.ByteStream(json.dumps(reply).encode()))
 
-    def replied() -> bool:
-        left.append(status)
-        return False
-
     client = client_of("http://platform.test/", transport=httpx.MockTransport(answer))
-    with suppress(LookupFailure):
-        await client.ask({1: False}, replied)
-    assert left == []
+    unread = await client.send({5: False})
+    assert not isinstance(unread, LookupFailure)
+    assert unread.may_be_error is may_be_error
     await client.aclose()
 
 
@@ -266,7 +233,7 @@ async def test_the_request_is_the_documented_one_and_nothing_else_travels() -> N
     platform = FakePlatform()
     platform.always = reply(DOCUMENTED)
     async with over_a_socket(platform) as client:
-        answers = await client.ask({82216: True})
+        answers = await ask(client, {82216: True})
     assert isinstance(answers[82216], MessageRecord)
     sent = platform.requests[0]
     assert (sent.method, sent.path) == ("POST", "/json/state.php")
@@ -282,8 +249,8 @@ async def test_the_connection_is_kept_for_the_next_request_and_cookies_are_not_s
     platform = FakePlatform()
     platform.always = reply(READ, set_cookie="PHPSESSID=abc; path=/")
     async with over_a_socket(platform) as client:
-        await client.ask({5: False})
-        await client.ask({5: False})
+        await ask(client, {5: False})
+        await ask(client, {5: False})
     assert len(platform.requests) == 2
     assert all("cookie" not in request.headers for request in platform.requests)
 
@@ -294,7 +261,7 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
     platform = FakePlatform()
     platform.always = reply(READ)
     async with over_a_socket(platform) as client:
-        assert 5 in await client.ask({5: False})
+        assert 5 in await ask(client, {5: False})
 
 
 async def test_a_netrc_file_adds_no_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
@@ -303,7 +270,7 @@ async def test_a_netrc_file_adds_no_credentials(monkeypatch: pytest.MonkeyPatch,
     platform = FakePlatform()
     platform.always = reply(READ)
     async with over_a_socket(platform) as client:
-        await client.ask({5: False})
+        await ask(client, {5: False})
     assert "authorization" not in platform.requests[0].headers
 
 
@@ -317,7 +284,7 @@ async def test_a_redirect_is_not_followed(status: int) -> None:
 
 @pytest.mark.parametrize(
     ("status", "kind"),
-    [(304, UnexpectedStatus), (401, UnexpectedStatus), (403, UnexpectedStatus), (404, UnexpectedStatus),
+    [(304, UnexpectedStatus), (401, CredentialsRejected), (403, UnexpectedStatus), (404, UnexpectedStatus),
      (413, UnexpectedStatus), (500, ServerError), (502, ServerError), (503, ServerError), (599, ServerError)],
 )  # fmt: skip
 async def test_a_status_that_is_not_documented_is_a_failure_whatever_the_body(
@@ -335,7 +302,7 @@ async def test_any_success_is_read(status: int) -> None:
     platform = FakePlatform()
     platform.always = reply(READ, status)
     async with over_a_socket(platform) as client:
-        assert 5 in await client.ask({5: False})
+        assert 5 in await ask(client, {5: False})
 
 
 @pytest.mark.parametrize("content_type", ["text/html; charset=windows-1251", "application/json", "image/png", "x", ""])
@@ -343,7 +310,7 @@ async def test_any_content_type_of_a_reply_is_read(content_type: str) -> None:
     platform = FakePlatform()
     platform.always = reply(READ, content_type=content_type)
     async with over_a_socket(platform) as client:
-        assert 5 in await client.ask({5: False})
+        assert 5 in await ask(client, {5: False})
 
 
 @pytest.mark.parametrize(
@@ -358,7 +325,7 @@ async def test_a_429_names_the_seconds_that_the_platform_asks_for(header: str, s
 
     client = client_of(transport=httpx.MockTransport(throttle))
     with pytest.raises(Throttled) as caught:
-        await client.ask({5: False})
+        await ask(client, {5: False})
     assert caught.value.retry_after == seconds
 
 
@@ -395,7 +362,7 @@ async def test_a_reply_that_ends_with_the_connection_is_read() -> None:
     platform = FakePlatform()
     platform.always = Reply(raw=b"HTTP/1.0 200 OK\r\n\r\n" + READ)
     async with over_a_socket(platform) as client:
-        assert 5 in await client.ask({5: False})
+        assert 5 in await ask(client, {5: False})
 
 
 @pytest.mark.parametrize(
@@ -406,17 +373,25 @@ async def test_a_compressed_reply_is_read_although_nobody_asked_for_one(encoding
     platform = FakePlatform()
     platform.always = reply(body, content_encoding=encoding)
     async with over_a_socket(platform) as client:
-        assert 5 in await client.ask({5: False})
+        assert 5 in await ask(client, {5: False})
 
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [("gzip", READ), ("gzip", GZIPPED[:-9]), ("gzip", b""), ("br", READ), ("gzip, gzip", READ)],
+    [("gzip", READ), ("gzip", GZIPPED[:-9]), ("gzip", b""), ("gzip, gzip", READ)],
 )  # fmt: skip
 async def test_a_reply_that_cannot_be_decompressed_is_invalid(encoding: str, body: bytes) -> None:
     platform = FakePlatform()
     platform.always = reply(body, content_encoding=encoding)
     assert type(await failure_from(platform)) is InvalidReply
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "none", "br", "UTF-8, identity", "binary", ""])
+async def test_an_encoding_that_there_is_not_stands_on_a_plain_body(encoding: str) -> None:
+    platform = FakePlatform()
+    platform.always = reply(READ, content_encoding=encoding)
+    async with over_a_socket(platform) as client:
+        assert 5 in await ask(client, {5: False})
 
 
 async def test_a_gzip_bomb_is_not_unpacked() -> None:
@@ -431,9 +406,9 @@ async def test_eight_mebibytes_are_read_and_one_byte_more_is_not() -> None:
     platform = FakePlatform()
     platform.script.extend([reply(READ.ljust(MAX_REPLY_BYTES)), reply(READ.ljust(MAX_REPLY_BYTES + 1))])
     async with over_a_socket(platform) as client:
-        assert 5 in await client.ask({5: False})
+        assert 5 in await ask(client, {5: False})
         with pytest.raises(InvalidReply, match="too large"):
-            await client.ask({5: False})
+            await ask(client, {5: False})
 
 
 async def test_a_refused_connection_is_unreachable() -> None:
@@ -441,7 +416,7 @@ async def test_a_refused_connection_is_unreachable() -> None:
         unused.bind(("127.0.0.1", 0))
         client = client_of(f"http://127.0.0.1:{unused.getsockname()[1]}/json/state.php")
         with pytest.raises(Unreachable):
-            await client.ask({5: False})
+            await ask(client, {5: False})
         await client.aclose()
 
 
@@ -452,7 +427,7 @@ async def test_a_name_that_does_not_resolve_is_unreachable(monkeypatch: pytest.M
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", unknown)
     client = client_of("http://nowhere.invalid/json/state.php")
     with pytest.raises(Unreachable):
-        await client.ask({5: False})
+        await ask(client, {5: False})
     await client.aclose()
 
 
@@ -475,7 +450,7 @@ async def test_a_tls_handshake_fails_by_its_cause(greeting: bytes | None, kind: 
     port = server.sockets[0].getsockname()[1]
     client = client_of(f"https://127.0.0.1:{port}/json/state.php", connect_timeout=5 if greeting is not None else 0.05)
     with pytest.raises(LookupFailure) as caught:
-        await client.ask({5: False})
+        await ask(client, {5: False})
     assert type(caught.value) is kind
     ended.set()
     await closed.wait()
@@ -502,7 +477,7 @@ async def test_a_connection_that_does_not_come_about_ends_with_the_connect_timeo
             )
             started = time.monotonic()
             with pytest.raises(TimedOut):
-                await client.ask({5: False})
+                await ask(client, {5: False})
             assert time.monotonic() - started < 5
             await client.aclose()
 
@@ -523,7 +498,7 @@ async def test_a_reply_that_trickles_ends_with_the_attempts_time() -> None:
         transport=httpx.MockTransport(lambda _: httpx.Response(200, content=trickle())), attempt_timeout=0.05
     )
     with pytest.raises(TimedOut):
-        await client.ask({5: False})
+        await ask(client, {5: False})
 
 
 async def test_a_defect_is_not_taken_for_a_failure_of_the_platform() -> None:
@@ -531,7 +506,7 @@ async def test_a_defect_is_not_taken_for_a_failure_of_the_platform() -> None:
         raise RuntimeError("a defect")
 
     with pytest.raises(RuntimeError, match="a defect"):
-        await client_of(transport=httpx.MockTransport(broken)).ask({5: False})
+        await ask(client_of(transport=httpx.MockTransport(broken)), {5: False})
 
 
 async def test_a_new_state_is_logged_once_for_each_word(caplog: pytest.LogCaptureFixture) -> None:
@@ -540,7 +515,7 @@ async def test_a_new_state_is_logged_once_for_each_word(caplog: pytest.LogCaptur
     platform.knows(6, state="lost\n")
     client = client_of(transport=platform.transport())
     for _ in range(3):
-        await client.ask({5: False, 6: False})
+        await ask(client, {5: False, 6: False})
     warned = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warned) == 2
     assert "'delayed'" in warned[0]
@@ -552,7 +527,7 @@ async def test_only_so_many_words_are_logged(caplog: pytest.LogCaptureFixture) -
     ids = range(1, 151)
     for id_ in ids:
         platform.knows(id_, state=f"word{id_}")
-    await client_of(transport=platform.transport()).ask(dict.fromkeys(ids, False))
+    await ask(client_of(transport=platform.transport()), dict.fromkeys(ids, False))
     assert len([record for record in caplog.records if "undocumented" in record.getMessage()]) == 100
 
 
@@ -560,7 +535,7 @@ async def test_fields_that_cannot_be_read_are_logged_by_name_only(caplog: pytest
     caplog.set_level(logging.INFO)
     platform = FakePlatform()
     platform.knows(5, num_parts="many", price="4711 coins")
-    await client_of(transport=platform.transport()).ask({5: True})
+    await ask(client_of(transport=platform.transport()), {5: True})
     assert "num_parts, price" in caplog.text
     assert "4711" not in caplog.text
 

@@ -12,6 +12,7 @@ import uvicorn
 
 from app.upstream import sandbox
 from app.upstream.sandbox import BY_LAST_DIGIT, ENTRY_FAILURES, FAILURES, LOGIN, PASSWORD, TOKEN, URL, Sandbox, rules
+from tests.support.platform import TOKEN as SERVICES_TOKEN
 from tests.support.service import assert_problem, service
 
 pytestmark = pytest.mark.anyio
@@ -130,6 +131,10 @@ async def test_a_failing_number_fails_the_whole_request(id_: int) -> None:
 
 
 PUBLIC = {
+    204: (502, "upstream-rejected"),
+    404: (404, "message-not-found"),
+    423: (502, "upstream-rejected"),
+    425: (503, "upstream-throttled"),
     302: (502, "upstream-error"),
     400: (502, "upstream-rejected-request"),
     401: (502, "upstream-credentials-rejected"),
@@ -158,14 +163,48 @@ async def test_a_failing_number_shows_its_problem_through_the_service(id_: int, 
     async with service(transport=None, **(limits if id_ == 504 else {})) as client:
         response = await client.get(f"/messages/{id_}/state")
     assert_problem(response, *problem)
-    if id_ == 429:
-        assert response.headers["retry-after"] == "3"
+    if id_ in {425, 429}:
+        assert response.headers["retry-after"] == {425: "60", 429: "3"}[id_]
 
 
 async def test_the_neighbours_of_a_bad_entry_are_answered(sandboxed: httpx.AsyncClient) -> None:
     body = (await sandboxed.post("/messages/states", json={"ids": [409, 82216, 422, 8]})).json()
     assert [entry["id"] for entry in body["states"]] == [82216]
     assert [(entry["id"], entry["status"]) for entry in body["problems"]] == [(409, 502), (422, 502), (8, 404)]
+
+
+async def test_the_number_that_empties_the_reply_harms_nobody_else(sandboxed: httpx.AsyncClient) -> None:
+    ids = [204, *range(10002, 11002, 10)]
+    body = (await sandboxed.post("/messages/states", json={"ids": ids})).json()
+    assert [entry["id"] for entry in body["states"]] == ids[1:]
+    assert [(entry["id"], entry["status"]) for entry in body["problems"]] == [(204, 502)]
+
+
+@pytest.mark.parametrize("mode", sandbox.MODES)
+async def test_in_every_mode_the_service_gives_the_same_answers(mode: str) -> None:
+    answers = []
+    for each in ("documented", mode):
+        async with service(transport=httpx.ASGITransport(Sandbox(mode=each, token=SERVICES_TOKEN))) as client:
+            single = await client.get("/messages/82216/state?detail=true")
+            unknown = await client.get("/messages/82218/state")
+            batch = await client.post("/messages/states", json={"ids": [1008, *range(1000, 1010)], "detail": True})
+            answers.append([single.json(), unknown.status_code, batch.json()])
+    assert answers[0] == answers[1]
+
+
+async def test_the_modes_write_what_was_seen() -> None:
+    smpp = (await post(Sandbox(mode="smpp"), asking(1000, 1003, 1004, 1006))).json()
+    assert [entry["state"] for entry in smpp] == ["ENROUTE", "UNDELIV", "EXPIRED", "DELIVRD"]
+    assert (await post(Sandbox(mode="php"), asking(1002))).json()["state"] == "read"
+    assert (await post(Sandbox(mode="php"), asking(1002, 1008, 1006))).json().keys() == {"0", "2"}
+    assert (await post(Sandbox(mode="php"), asking(1008))).text == "{}"
+    assert "time" in (await post(Sandbox(mode="php"), asking(1002, 1006))).json()[0]
+    assert (await post(Sandbox(mode="encoding"), asking(1002))).headers["content-encoding"] == "utf-8"
+
+
+async def test_it_refuses_everybody_with_a_text_of_ones_own() -> None:
+    response = await post(Sandbox(refuse=("Неверный логин или пароль", 403)), asking(82216))
+    assert (response.status_code, response.json()) == (403, {"error": "Неверный логин или пароль"})
 
 
 async def test_the_sandbox_in_process_gives_the_documented_example(sandboxed: httpx.AsyncClient) -> None:
@@ -196,7 +235,9 @@ def test_alone_it_serves_with_the_options_given(monkeypatch: pytest.MonkeyPatch)
     served: list[tuple[Sandbox, dict[str, Any]]] = []
     monkeypatch.setattr(uvicorn, "run", lambda app, **options: served.append((app, options)))
     monkeypatch.setattr(
-        sys, "argv", ["sandbox", "--port", "9199", "--latency", "0.5", "--workers", "3", "--token", "t"]
+        sys,
+        "argv",
+        ["sandbox", "--port", "9199", "--latency", "0.5", "--workers", "3", "--token", "t", "--refuse", "No."],
     )
     sandbox.main()
     assert isinstance(served[0][0], Sandbox)

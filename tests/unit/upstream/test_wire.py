@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.failures import LookupFailure
+from app.lookup.failures import InvalidReply, LookupFailure
 from app.lookup.record import Answer, MessageRecord
 from app.upstream.client import UpstreamClient
-from app.upstream.credentials import Credentials
-from app.upstream.wire import decode, encode
+from app.upstream.credentials import Account, Credentials
+from app.upstream.errors import clean_message
+from app.upstream.wire import LONG_BODY, decode, encode, load, text_of
+from tests.support.asking import ask
 from tests.support.platform import TOKEN, FakePlatform, reply
 from tests.unit.upstream.wire_cases import CASES, MOSCOW, Case
 
@@ -23,14 +25,20 @@ def shown(answers: dict[int, Answer]) -> dict[int, MessageRecord | str]:
 @pytest.mark.parametrize("case", CASES, ids=[case.label for case in CASES])
 def test_a_reply_is_read_as_its_case_says(case: Case) -> None:
     unreadable: list[str] = []
+    raw_words: list[str] = []
+    messages: set[str | None] = set()
     try:
-        read = decode(case.status, case.body, case.asked, MOSCOW, lambda text: text)
+        read = decode(case.status, text_of(case.body), case.asked, MOSCOW, lambda text: clean_message(text, []))
         outcome: object = shown(read.answers)
-        unreadable = read.unreadable
+        unreadable, raw_words = read.unreadable, read.raw_words
+        messages = {each.upstream_message for each in read.answers.values() if isinstance(each, LookupFailure)}
     except LookupFailure as failure:
         outcome = failure.slug
+        messages = {failure.upstream_message}
     assert outcome == case.expected
     assert unreadable == case.unreadable
+    assert raw_words == case.raw_words
+    assert case.message is None or messages == {case.message}
 
 
 @pytest.mark.anyio
@@ -39,7 +47,7 @@ async def test_every_reply_is_read_the_same_over_a_real_socket() -> None:
     async with platform.serve() as url:
         client = UpstreamClient(
             url,
-            lambda: Credentials({"token": TOKEN}),
+            Account(lambda: Credentials({"token": TOKEN})),
             MOSCOW,
             connect_timeout=5,
             attempt_timeout=10,
@@ -47,7 +55,7 @@ async def test_every_reply_is_read_the_same_over_a_real_socket() -> None:
         for case in CASES:
             platform.always = reply(case.body, case.status)
             try:
-                outcome: object = shown(await client.ask(case.asked))
+                outcome: object = shown(await ask(client, case.asked))
             except LookupFailure as failure:
                 outcome = failure.slug
             assert outcome == case.expected, case.label
@@ -90,7 +98,30 @@ JSON_VALUES = st.recursive(
 def test_any_reply_is_answers_for_the_asked_ids_or_a_failure(body: bytes, status: int) -> None:
     asked = {1: True, 5: False}
     try:
-        read = decode(status, body, asked, MOSCOW, lambda text: text)
+        read = decode(status, text_of(body), asked, MOSCOW, lambda text: text)
     except LookupFailure:
         return
     assert read.answers.keys() <= asked.keys()
+
+
+TEXTS = st.text(st.sampled_from("aя😀, :[]{}'"), max_size=5).flatmap(
+    lambda text: st.integers(1, 9000).map(lambda times: text * times)
+)
+
+
+@given(st.lists(TEXTS | st.integers(), max_size=6), st.booleans())
+def test_long_strings_are_cut_and_everything_else_stays(values: list[str | int], spread: bool) -> None:
+    body = json.dumps([{"key": value} for value in values], ensure_ascii=False, indent=9000 if spread else None)
+    padded = body.encode() + b" " * LONG_BODY
+    read = load(text_of(padded) if body.count(",") < 90_000 else body)
+    assert isinstance(read, list)
+    for value, entry in zip(values, read, strict=True):
+        if isinstance(value, int):
+            assert entry == {"key": str(value)}
+        else:
+            assert value.startswith(entry["key"])
+            assert len(entry["key"].encode()) >= min(len(value.encode()), 8192)
+
+
+def test_a_body_of_too_many_escapes_is_not_read() -> None:
+    assert isinstance(text_of(b'"' + b'\\"' * 2_000_001 + b'"'), InvalidReply)

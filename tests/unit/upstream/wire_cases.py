@@ -1,11 +1,12 @@
 # ruff: noqa: E501 - a case a line reads as a table
 """What the platform may answer, as data: label, asked, reply, and what is made of it.
 
-The lines of ``docs/upstream.md``, "Not documented", each stand here at least once. ``asked`` maps ids to whether detail
-is wanted. ``expected`` is a record or the slug of a problem for each id that the reply speaks of, or one slug where
-the whole request fails.
+Every line of the tables of ``docs/upstream.md`` has its cases, which ``LINES`` at the end names. ``asked`` maps ids to
+whether detail is wanted. ``expected`` is a record or the slug of a problem for each id that the reply speaks of, or one
+slug where the whole request fails.
 """
 
+import json
 from dataclasses import dataclass, field
 from datetime import datetime
 from zoneinfo import ZoneInfo
@@ -18,7 +19,11 @@ DOCUMENTED_MOMENT = datetime(2021, 4, 26, 15, 15, 3, tzinfo=MOSCOW)
 
 @dataclass(frozen=True)
 class Case:
-    """One reply. ``unreadable`` names the fields that are counted as such."""
+    """One reply.
+
+    ``unreadable`` names the fields that are counted as such, ``raw_words`` the states that were written otherwise;
+    ``message`` is the platform's text that callers see.
+    """
 
     label: str
     asked: dict[int, bool]
@@ -26,6 +31,8 @@ class Case:
     expected: dict[int, MessageRecord | str] | str
     status: int = 200
     unreadable: list[str] = field(default_factory=list)
+    raw_words: list[str] = field(default_factory=list)
+    message: str | None = None
 
 
 def delivered(id_: int, parts: int | None = 1, price: str | None = "10.6000000") -> MessageRecord:
@@ -115,15 +122,75 @@ RECORDS = [
     Case("an id that nobody asked for", PLAIN, b'[{"id_sms":6,"state":"read"},{"id_sms":5,"state":"send"}]', {5: plain(5, "send")}),
     Case("keys that nobody knows", PLAIN, b'[{"id_sms":5,"state":"read","operator":{"name":"x"}}]', {5: plain(5)}),
     Case("a new state", PLAIN, b'[{"id_sms":5,"state":"delayed"}]', {5: plain(5, "delayed")}),
-    Case("a new state in Russian", PLAIN, '[{"id_sms":5,"state":"отложено"}]'.encode(), {5: plain(5, "отложено")}),
-    Case("a known state in capitals stays as it is", PLAIN, b'[{"id_sms":5,"state":"READ"}]', {5: plain(5, "READ")}),
-    Case("the old code page", PLAIN, '[{"id_sms":5,"state":"отложено"}]'.encode("cp1251"), {5: plain(5, "отложено")}),
+    Case("a new state with blanks around", PLAIN, b'[{"id_sms":5,"state":" Delayed-2 "}]', {5: plain(5, "Delayed-2")}),
+    Case("an id beyond 32 bits, as a string", {2731379410: False}, b'[{"id_sms":"2731379410","state":"read"}]', {2731379410: plain(2731379410)}),
+    Case("time in place of time_change_state", PLAIN, b'[{"id_sms":5,"state":"read","time":"2021-04-26 15:15:03"}]', {5: plain(5, "read", DOCUMENTED_MOMENT)}),
+    Case("an empty time_change_state beside a time", PLAIN, b'[{"id_sms":5,"state":"read","time_change_state":"","time":"2021-04-26 15:15:03"}]', {5: plain(5, "read", DOCUMENTED_MOMENT)}),
+    Case("a time in words, under its other name", PLAIN, b'[{"id_sms":5,"state":"read","time":"soon"}]', {5: plain(5)}, unreadable=["time"]),
     Case("an error that is an object", PLAIN, b'[{"id_sms":5,"error":{"text":"x"}}]', {5: "upstream-rejected"}),
     Case("an error that is true", PLAIN, b'[{"id_sms":5,"error":true}]', {5: "upstream-rejected"}),
     Case("an error that is false", PLAIN, b'[{"id_sms":5,"error":false}]', {5: "message-not-found"}),
     Case("an error that is null beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":null}]', {5: plain(5)}),
     Case("an error that is 0 beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":0}]', {5: plain(5)}),
     Case("an error that is empty beside a state", PLAIN, b'[{"id_sms":5,"state":"read","error":""}]', {5: plain(5)}),
+]  # fmt: skip
+
+WORDS = {
+    "send": "send", "partly_deliver": "partly_deliver", "deliver": "deliver", "read": "read", "not_deliver": "not_deliver",
+    "expired": "expired", "DELIVRD": "deliver", "UNDELIV": "not_deliver", "REJECTD": "not_deliver", "DELETED": "not_deliver",
+    "reject": "not_deliver", "EXPIRED": "expired", "ENROUTE": "send", "ACCEPTD": "send", "new": "send",
+}  # fmt: skip
+"""The platform's words, and the documented ones that they stand for."""
+
+SPELLINGS = [
+    Case(
+        f"the word {word}, {how}", PLAIN, json.dumps([{"id_sms": 5, "state": spelt}]).encode(), {5: plain(5, documented)},
+        raw_words=[] if spelt == documented else [word.upper()],
+    )
+    for word, documented in WORDS.items()
+    for how, spelt in {
+        "as it is": word, "in small letters": word.lower(), "in capitals": word.upper(), "with blanks": f" {word}\t",
+    }.items()
+]  # fmt: skip
+
+SHAPES = [
+    Case("an array with a gap, as an object", {1: False, 2: False, 3: False}, b'{"0":{"id_sms":1,"state":"read"},"2":{"id_sms":3,"state":"send"}}', {1: plain(1), 3: plain(3, "send")}),
+    Case("an array of one, as its entry", PLAIN, b'{"id_sms":5,"state":"read"}', {5: plain(5)}),
+    Case("an array of one, as its entry, for another id", PLAIN, b'{"id_sms":6,"state":"read"}', {}),
+    Case("no entries, as an object", TWO, b"{}", {}),
+    Case("an entry with an error, bare", PLAIN, b'{"id_sms":5,"error":"Database is locked"}', {5: "upstream-rejected"}),
+    Case("an error object that names an id nobody asked for", PLAIN, b'{"id_sms":0,"error":"Database is locked"}', "upstream-account-locked"),
+    Case("an object of other things", PLAIN, b'{"status":"ok"}', "upstream-invalid-reply"),
+]  # fmt: skip
+
+UNKNOWN = "Сообщение с таким ID не принималось"
+
+
+def said(text: str, id_: int = 5) -> bytes:
+    """The entry of the sibling interfaces for an id that they do not know, with this text in the place of the state."""
+    return json.dumps([{"id_sms": id_, "time_change_state": "", "state": text, "num_parts": 0, "price": 0}]).encode()
+
+
+SENTENCES = [
+    Case("the sentence for an unknown id in place of the state", DETAIL, said(UNKNOWN), {5: "message-not-found"}, message=UNKNOWN),
+    Case("the sentence for an unknown id, shouted", PLAIN, said(f" {UNKNOWN.upper()}! "), {5: "message-not-found"}),
+    Case("the sentence for an unknown id in the old code page", PLAIN, f'[{{"id_sms":5,"state":"{UNKNOWN}"}}]'.encode("cp1251"), {5: "message-not-found"}),
+    Case("the sentence for an unknown id as an error of the entry", PLAIN, json.dumps([{"id_sms": 5, "error": UNKNOWN}]).encode(), {5: "message-not-found"}, message=UNKNOWN),
+    Case("the sentence for an unknown id in an object", PLAIN, json.dumps({"error": UNKNOWN}).encode(), "message-not-found", message=UNKNOWN),
+    Case("the sentence for an unknown id in an object with a 400", TWO, json.dumps({"error": UNKNOWN}).encode(), "message-not-found", 400),
+    Case("the sentence for an unknown id in an object's state", PLAIN, json.dumps({"state": UNKNOWN}).encode(), "message-not-found"),
+    Case("the sentence for an unknown id beside another error", PLAIN, json.dumps([{"id_sms": 5, "state": UNKNOWN, "error": "Ошибка"}]).encode(), {5: "message-not-found"}),
+    Case("the sentence for an unknown id without an id, beside answers", {1: False, 2: False}, json.dumps([{"id_sms": 2, "state": "read"}, {"error": UNKNOWN}]).encode(), {2: plain(2)}),
+    Case("the sentence for an unknown id without an id, alone", TWO, json.dumps([{"error": UNKNOWN}]).encode(), "message-not-found"),
+    Case("one sentence among states", TWO, json.dumps([{"id_sms": 1, "state": UNKNOWN}, {"id_sms": 2, "state": "read"}]).encode(), {1: "message-not-found", 2: plain(2)}),
+    Case("a sentence that goes on otherwise", PLAIN, said(f"{UNKNOWN} оператором"), {5: "upstream-rejected"}),
+    Case("another sentence in place of the state", DETAIL, said("Абонент заблокирован"), {5: "upstream-rejected"}, message="Абонент заблокирован"),
+    Case("an English sentence in place of the state", PLAIN, said("Database is locked"), {5: "upstream-rejected"}),
+    Case("a sentence in the old code page", PLAIN, '[{"id_sms":5,"state":"отложено"}]'.encode("cp1251"), {5: "upstream-rejected"}),
+    Case("a Russian word in place of the state", PLAIN, said("отложено"), {5: "upstream-rejected"}),
+    Case("a sentence that ends in half a character", PLAIN, b'[{"id_sms":5,"state":"no no \\ud83d"}]', {5: "upstream-rejected"}, message="no no"),
+    Case("a blank state", PLAIN, said(" \t"), {5: "message-not-found"}),
+    Case("a sentence of 8 KiB", PLAIN, said("no " * 2700), {5: "upstream-rejected"}),
 ]  # fmt: skip
 
 UNKNOWN_IDS = [
@@ -173,6 +240,36 @@ MALFORMED_ENTRIES = [
     Case("an array in the array", PLAIN, b'[[{"id_sms":5,"state":"read"}]]', {5: "upstream-invalid-reply"}, unreadable=["id_sms"]),
 ]  # fmt: skip
 
+SAME = "Попытка отправки более одного одинакового запроса в течение минуты"
+
+WORDINGS: dict[str, str] = {
+    UNKNOWN: "message-not-found",
+    "Your account is locked": "upstream-account-locked",
+    "Ваш аккаунт заблокирован": "upstream-account-locked",
+    "Аккаунт заблокирован.": "upstream-account-locked",
+    "Incorrect login or password": "upstream-credentials-rejected",
+    "Неправильный логин или пароль": "upstream-credentials-rejected",
+    "Неверный логин или пароль": "upstream-credentials-rejected",
+    "Неправильный логин или": "upstream-credentials-rejected",
+    SAME: "upstream-throttled",
+    "Incorrect JSON document format": "upstream-rejected-request",
+    "Неправильный формат JSON документа": "upstream-rejected-request",
+    "POST data is missing": "upstream-rejected-request",
+    "POST данные отсутствуют": "upstream-rejected-request",
+}
+"""Every wording that is known, and what it means wherever it stands and under every status."""
+
+EVERY_WORDING = [
+    case
+    for text, slug in WORDINGS.items()
+    for status in (200, 400, 401, 403, 500)
+    for case in (
+        Case(f"“{text}” as an object, {status}", TWO, json.dumps({"error": text}).encode(), slug, status, message=text),
+        Case(f"“{text}” as an entry, {status}", PLAIN, json.dumps([{"id_sms": 5, "error": text}]).encode(), {5: slug}, status, message=text),
+        Case(f"“{text}” as a state, {status}", PLAIN, said(text), {5: slug}, status, message=text),
+    )
+]  # fmt: skip
+
 ERRORS = [
     Case("the documented error", PLAIN, b'{"error": "Error message"}', "upstream-rejected", 400),
     Case("an error with status 200", PLAIN, b'{"error": "Incorrect login or password"}', "upstream-credentials-rejected"),
@@ -187,6 +284,28 @@ ERRORS = [
         "an error for one of two", TWO, b'[{"id_sms":1,"error":"Incorrect login or password"},{"id_sms":2,"state":"read"}]',
         {1: "upstream-credentials-rejected", 2: plain(2)},
     ),
+    Case(
+        "an error for one of two, with a 400", TWO, b'[{"id_sms":1,"error":"Database is locked"},{"id_sms":2,"state":"read"}]',
+        {1: "upstream-rejected", 2: plain(2)}, 400,
+    ),
+    Case("an unknown text that speaks of the login", PLAIN, b'{"error":"No such LOGIN: x"}', "upstream-credentials-rejected"),
+    Case("an unknown text that speaks of the password", TWO, '{"error":"Пароль устарел"}'.encode(), "upstream-credentials-rejected", 400),
+    Case("an unknown text that speaks of a lock", PLAIN, b'[{"error":"Customer blocked"}]', "upstream-account-locked"),
+    Case("a text of locks and logins", PLAIN, b'{"error":"Login is locked"}', "upstream-account-locked", 400),
+    Case("a text of formats and passwords", PLAIN, b'{"error":"Incorrect JSON document format: password"}', "upstream-credentials-rejected", 400),
+    Case("a text of locks and unknown messages", PLAIN, json.dumps({"error": f"{UNKNOWN}: login blocked"}).encode(), "message-not-found", 400),
+    Case("a text of the same request and the format", PLAIN, json.dumps({"error": f"{SAME}. Неправильный формат документа"}).encode(), "upstream-throttled", 400),
+    Case("credentials for each entry", TWO, json.dumps([{"id_sms": 1, "state": "Неверный логин или пароль"}, {"id_sms": 2, "error": "Неверный логин или пароль"}]).encode(), {1: "upstream-credentials-rejected", 2: "upstream-credentials-rejected"}),
+    Case("an unknown text with a 500", PLAIN, b'{"error":"Internal error"}', "upstream-error", 500),
+    Case("a lock in an unknown text with a 500", PLAIN, b'{"error":"Database is locked"}', "upstream-error", 500),
+    Case("a login in an unknown text with a 403", PLAIN, b'{"error":"login first"}', "upstream-error", 403),
+    Case("an unknown text with a 401", PLAIN, b'{"error":"Who are you?"}', "upstream-credentials-rejected", 401, message="Who are you?"),
+    Case("no text with a 401", PLAIN, b"", "upstream-credentials-rejected", 401),
+    Case("a page with a 403", PLAIN, b"<h1>Forbidden</h1>", "upstream-error", 403),
+    Case("answers with a 500", PLAIN, b'[{"id_sms":5,"state":"read"}]', "upstream-error", 500),
+    Case("a known text for one of two with a 500", TWO, json.dumps([{"id_sms": 1, "error": UNKNOWN}, {"id_sms": 2, "state": "read"}]).encode(), "upstream-error", 500),
+    Case("the same request, with a 429", PLAIN, json.dumps({"error": SAME}).encode(), "upstream-throttled", 429),
+    Case("no text with a 429", PLAIN, b"", "upstream-throttled", 429),
     Case("Russian", PLAIN, '{"error":"Неправильный логин или пароль"}'.encode(), "upstream-credentials-rejected", 400),
     Case(
         "Russian in the old code page", PLAIN, '{"error":"Неправильный логин или пароль"}'.encode("cp1251"),
@@ -207,7 +326,10 @@ ERRORS = [
 ]  # fmt: skip
 
 NO_REPLIES = [
-    Case("no body", PLAIN, b"", "upstream-invalid-reply"),
+    Case("no body", PLAIN, b"", "upstream-rejected"),
+    Case("a body of white space", TWO, b" \r\n\t", "upstream-rejected"),
+    Case("a byte-order mark alone", TWO, b"\xef\xbb\xbf", "upstream-rejected"),
+    Case("null", TWO, b" null\n", "upstream-rejected"),
     Case("HTML", PLAIN, b"<html><body>maintenance</body></html>", "upstream-invalid-reply"),
     Case(
         "a PHP warning before the JSON",
@@ -217,13 +339,21 @@ NO_REPLIES = [
     ),
     Case("truncated", PLAIN, b'[{"id_sms":5,"state":"re', "upstream-invalid-reply"),
     Case("two documents", PLAIN, b"[][]", "upstream-invalid-reply"),
-    Case("an object", PLAIN, b'{"id_sms":5,"state":"read"}', "upstream-invalid-reply"),
     Case("an object with an empty error", PLAIN, b'{"error":""}', "upstream-invalid-reply"),
     Case("a string", PLAIN, b'"read"', "upstream-invalid-reply"),
     Case("a number", PLAIN, b"5", "upstream-invalid-reply"),
-    Case("null", PLAIN, b"null", "upstream-invalid-reply"),
     Case("deep nesting", PLAIN, b"[" * 50_000 + b"]" * 50_000, "upstream-invalid-reply"),
     Case("more parts than anybody needs", PLAIN, b"[" + b"[]," * 100_000 + b"[]]", "upstream-invalid-reply"),
 ]
 
-CASES = [*RECORDS, *UNKNOWN_IDS, *MALFORMED_ENTRIES, *ERRORS, *NO_REPLIES]
+CASES = [
+    *RECORDS,
+    *SPELLINGS,
+    *SHAPES,
+    *SENTENCES,
+    *UNKNOWN_IDS,
+    *MALFORMED_ENTRIES,
+    *EVERY_WORDING,
+    *ERRORS,
+    *NO_REPLIES,
+]

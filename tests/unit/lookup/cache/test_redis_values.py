@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from app.lookup.cache.protocol import Lifetimes
 from app.lookup.cache.redis_values import decode, encode
-from app.lookup.failures import MessageNotFound
+from app.lookup.failures import KEPT, EntryRefused, EntryRejected, LookupFailure, MessageNotFound
 from app.lookup.record import MAX_MESSAGE_ID, STATES, MessageRecord
 
 LIFETIMES = Lifetimes(pending=2, delivered=60, final=86_400, not_found=2)
@@ -19,7 +19,7 @@ zones = st.integers(-720, 840).map(lambda minutes: timezone(timedelta(minutes=mi
 records = st.builds(
     MessageRecord,
     st.integers(1, MAX_MESSAGE_ID),
-    st.one_of(st.sampled_from(list(STATES)), st.text(st.characters(exclude_categories=["Cs"]), min_size=1)),
+    st.sampled_from(list(STATES)) | st.from_regex(r"x[A-Za-z0-9_-]{0,30}", fullmatch=True),
     st.none() | st.datetimes(timezones=zones).map(lambda moment: moment.replace(microsecond=0)),
     st.none() | st.integers(0, 999_999_999),
     st.none() | st.from_regex(r"-?[0-9]{1,30}(\.[0-9]{1,30})?", fullmatch=True),
@@ -48,7 +48,40 @@ def test_the_examples_in_the_modules_words() -> None:
     assert encode(MessageNotFound(), 2000) == b"v1n-|2000||||"
 
 
-@given(st.one_of(st.binary(), st.none(), st.integers(), st.lists(st.binary()), st.from_regex(r"[0-9]+ v1[pdfn][+-].*")))
+TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=200).filter(str.strip)
+
+
+@given(st.sampled_from(list(KEPT)), TEXTS)
+def test_an_error_text_of_one_message_is_read_as_it_was_written(slug: str, text: str | None) -> None:
+    failure = KEPT[slug]("why", upstream_message=text)
+    cached = decode(1, b"500 " + encode(failure, 2000), 1000.0, LIFETIMES)
+    assert cached is not None
+    assert type(cached.answer) is type(failure)
+    assert isinstance(cached.answer, LookupFailure)
+    assert cached.answer.upstream_message == text
+    assert cached.replied_at == 998.5
+
+
+# What version 0.1 reads; it overwrites what it cannot read, unless that begins like another version's final state.
+READ_BY_0_1 = re.compile(rb"v1[pdfn][+-]\|[0-9]{1,15}\|[0-9T:+.-]*\|[0-9]{0,9}\|(-?[0-9.]+)?\|.*", re.DOTALL)
+
+
+def test_version_0_1_reads_an_unknown_id_as_such_and_no_other_error_text_at_all() -> None:
+    assert READ_BY_0_1.fullmatch(encode(MessageNotFound(upstream_message="Сообщение | нет"), 2000))
+    for kind in (EntryRefused, EntryRejected):
+        value = encode(kind(upstream_message="x"), 2000)
+        assert READ_BY_0_1.fullmatch(value) is None
+        assert not re.match(rb"v\d+f", value)
+
+
+@pytest.mark.parametrize("state", ["DELIVRD", "READ", "new", "Сообщение с таким ID не принималось", " deliver"])
+def test_what_version_0_1_took_for_a_state_is_a_miss(state: str) -> None:
+    assert decode(1, f"1000 v1p+|2000||1|10.6|{state}".encode(), 1000.0, LIFETIMES) is None
+
+
+@given(
+    st.one_of(st.binary(), st.none(), st.integers(), st.lists(st.binary()), st.from_regex(r"[0-9]+ v1[pdfne][+-].*"))
+)
 def test_anything_else_is_refused_or_read_and_never_a_crash(found: object) -> None:
     for each in (found, found.encode() if isinstance(found, str) else found):
         with contextlib.suppress(ValueError):
@@ -67,6 +100,8 @@ def test_anything_else_is_refused_or_read_and_never_a_crash(found: object) -> No
         b"10 v1f+|86400000|yesterday|||read",
         b"10 v1f+|86400000||one||read",
         b"10 v1f+|86400000||||re\xffad",
+        b"10 v1e-|2000||||upstream-fancied No.",
+        b"10 v1e-|2000||||",
     ],
 )
 def test_half_a_value_is_none(found: bytes) -> None:
