@@ -1,8 +1,8 @@
-"""An id that the platform refused while it was asked alone has spoiled nobody's batch."""
+"""From when on an id is a poison id: one that was refused alone after it had spoiled a batch, and no other."""
 
 import asyncio
 
-from tests.support.lookup import PlatformInMemory, ask, engine_before, kinds
+from tests.support.lookup import PlatformInMemory, ask, engine_before, kinds, warmed
 from tests.support.virtual_time import on_virtual_time
 
 
@@ -32,3 +32,18 @@ async def test_a_poison_id_that_is_refused_alone_again_stays_one_for_sixty_secon
         platform.requests.clear()
         assert kinds(await ask(engine, [1, 2, 3], fresh=True)) == {"send"}
         assert len(platform.requests) == requests
+
+
+@on_virtual_time
+async def test_a_poison_id_is_asked_alone_as_soon_as_it_is_found_while_others_are_still_looked_for() -> None:
+    platform = PlatformInMemory()
+    platform.poisons(1, 8)
+    engine = await warmed(platform, batch_size=8, max_in_flight=2)
+    callers = [asyncio.create_task(ask(engine, id_)) for id_ in range(1, 9)]
+    assert kinds(await callers[0]) == {"UnknownRefusal"}
+    assert not callers[-1].done(), "the other one is still looked for"
+    platform.requests.clear()
+    again, other = await asyncio.gather(ask(engine, 1, fresh=True), ask(engine, 100))
+    assert (kinds(again), kinds(other)) == ({"UnknownRefusal"}, {"deliver"})
+    assert [request.ids for request in platform.requests if 1 in request.entries] == [[1]]
+    await asyncio.gather(*callers)
