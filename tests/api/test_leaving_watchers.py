@@ -1,0 +1,64 @@
+"""What somebody wanted who has left is not asked for any more."""
+
+import asyncio
+
+import pytest
+
+from tests.support.platform import FakePlatform
+from tests.support.virtual_time import on_virtual_time
+from tests.support.watching import stage
+
+DETAILED = ["/messages/1/state?wait=50&detail=true", "/messages/states/events?id=1&detail=true"]
+
+
+@pytest.mark.parametrize("path", DETAILED)
+def test_detail_is_asked_for_only_as_long_as_somebody_waits_who_wants_it(path: str) -> None:
+    @on_virtual_time
+    async def scenario() -> None:
+        platform = FakePlatform()
+        platform.knows(1, state="send")
+        async with stage(platform) as service:
+            plain = service.listen("/messages/states/events?id=1")
+            await asyncio.sleep(1)
+            detailed = service.listen(path)
+            await asyncio.sleep(5)
+            assert platform.requests[-1].entries[0]["detail"] == 1
+            await detailed.hang_up()
+            asked = len(platform.requests)
+            await asyncio.sleep(5)
+            later = [entry["detail"] for request in platform.requests[asked:] for entry in request.entries]
+            assert len(later) >= 2
+            assert set(later) == {0}
+            await plain.hang_up()
+
+    scenario()
+
+
+@on_virtual_time
+async def test_of_two_who_want_detail_the_one_who_stays_still_gets_it() -> None:
+    platform = FakePlatform()
+    platform.knows(1, state="send")
+    async with stage(platform) as service:
+        first, second = (service.listen(DETAILED[1]) for _ in range(2))
+        await asyncio.sleep(5)
+        await first.hang_up()
+        asked = len(platform.requests)
+        await asyncio.sleep(5)
+        later = [entry["detail"] for request in platform.requests[asked:] for entry in request.entries]
+        assert set(later) == {1}
+        await second.hang_up()
+
+
+@on_virtual_time
+async def test_a_message_that_nobody_watches_any_more_is_not_asked_for_while_another_one_is() -> None:
+    platform = FakePlatform()
+    platform.knows(1, 2, state="send")
+    async with stage(platform) as service:
+        staying = service.listen("/messages/states/events?id=1")
+        leaving = service.listen("/messages/states/events?id=1&id=2")
+        await asyncio.sleep(3)
+        await leaving.hang_up()
+        asked = len(platform.requests)
+        await asyncio.sleep(10)
+        assert {id_ for request in platform.requests[asked:] for id_ in request.ids} == {1}
+        await staying.hang_up()
