@@ -1,9 +1,11 @@
-"""What somebody wanted who has left is not asked for any more."""
+"""Poll cycles serve all who watch: no one of them gives a cycle its name, or its wishes after it has left."""
 
 import asyncio
+import logging
 
 import pytest
 
+from app.telemetry.logs import request_id_of_log
 from tests.support.platform import FakePlatform
 from tests.support.virtual_time import on_virtual_time
 from tests.support.watching import stage
@@ -62,3 +64,34 @@ async def test_a_message_that_nobody_watches_any_more_is_not_asked_for_while_ano
         await asyncio.sleep(10)
         assert {id_ for request in platform.requests[asked:] for id_ in request.ids} == {1}
         await staying.hang_up()
+
+
+class Noting(logging.Handler):
+    """Notes for which request each line is written, if for any."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.requests: list[str | None] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.requests.append(request_id_of_log.get())
+
+
+@on_virtual_time
+async def test_what_is_logged_in_a_poll_cycle_names_none_of_those_who_watch() -> None:
+    platform = FakePlatform()
+    platform.knows(1, 2, 3, state="send")
+    noting = Noting()
+    logging.getLogger("app").addHandler(noting)
+    try:
+        # There is room for one id in the queue, so every question about more is told of.
+        async with stage(platform, max_queued_ids=1) as service:
+            stream = service.listen("/messages/states/events?id=1&id=2&id=3", X_Request_ID="stream")
+            await asyncio.sleep(1)
+            assert noting.requests == ["stream"]
+            await asyncio.sleep(5)
+            assert noting.requests[1:]
+            assert set(noting.requests[1:]) == {None}
+            await stream.hang_up()
+    finally:
+        logging.getLogger("app").removeHandler(noting)

@@ -63,3 +63,14 @@ async def test_poison_ids_whose_time_is_over_are_let_go(monkeypatch: pytest.Monk
     poison_ids = set(poison)
     await ask(engine, [1, 2, 3], fresh=True)
     assert len(integers_held_by(engine) & poison_ids) <= 6
+
+
+@on_virtual_time
+async def test_of_the_ids_that_may_stand_as_canaries_only_a_few_are_remembered() -> None:
+    ids = [8_000_000_000_000 + number for number in range(50)]
+    platform = PlatformInMemory()
+    engine = engine_before(platform, max_entries=1)
+    for id_ in ids:
+        await ask(engine, id_)
+    platform.requests.clear()
+    assert len(integers_held_by(engine) & {*ids}) <= 10
