@@ -4,9 +4,11 @@ import asyncio
 
 from app.lookup.engine import Engine
 from app.lookup.failures import CredentialsRejected
+from app.lookup.states import MessageRecord
 from app.lookup.waiting import Source
 from tests.support.lookup import PlatformInMemory, engine_before, warmed
 from tests.support.virtual_time import on_virtual_time
+from tests.support.watching import watching_before
 
 
 async def sources(engine: Engine, *ids: int) -> list[Source]:
@@ -37,3 +39,20 @@ async def test_what_is_not_asked_is_refused_whether_the_queue_is_full_or_the_way
     assert await sources(engine, 5) == [Source.UPSTREAM]
     assert await sources(engine, 6, 1) == [Source.REFUSED, Source.CACHE]
     assert engine.failures == {"overloaded": 2, "upstream-credentials-rejected": 2}
+
+
+@on_virtual_time
+async def test_those_who_watch_are_told_what_counts_and_not_what_a_late_reply_says() -> None:
+    latencies = iter([1.0, 0.1])
+    platform = PlatformInMemory(latency=lambda: next(latencies), states={1: "read"})
+    engine, watching = watching_before(platform)
+    slow = asyncio.create_task(sources(engine, 1))
+    await asyncio.sleep(0.1)
+    await engine.lookup([1], True)
+    subscription = watching.subscribe([1], False)
+    platform.states[1] = "send"
+    await slow
+    answer = watching.view(1).answer
+    assert isinstance(answer, MessageRecord)
+    assert answer.state == "read"
+    subscription.close()
