@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from app.lookup.failures import ServerError
 from tests.support.lookup import PlatformInMemory, ask, assert_nothing_left, at_once, hang, kinds, warmed
 from tests.support.virtual_time import loop, on_virtual_time
 
@@ -51,3 +52,19 @@ def test_an_attempt_that_its_callers_cut_short_counts_for_the_circuit_breaker_on
         await assert_nothing_left(engine)
 
     scenario()
+
+
+@on_virtual_time
+async def test_a_probe_that_its_caller_cut_short_says_nothing_so_the_next_request_is_a_probe_again() -> None:
+    platform = PlatformInMemory(failing=ServerError)
+    engine = await warmed(platform, max_in_flight=20, batch_size=1, attempt_timeout=ATTEMPT, deadline=0.4 * ATTEMPT)
+    await at_once(engine, range(20))
+    assert kinds(await ask(engine, 100)) == {"CircuitOpen"}
+    await asyncio.sleep(5)
+    platform.failing, platform.latency = None, hang
+    assert kinds(await ask(engine, 100)) == {"DeadlinePassed"}
+    platform.latency = 0.01
+    found = await at_once(engine, [101, 102, 103])
+    assert [kinds([each.answer]) for each in found] == [{"deliver"}, {"CircuitOpen"}, {"CircuitOpen"}]
+    assert kinds(await ask(engine, 104)) == {"deliver"}
+    await assert_nothing_left(engine)
