@@ -1,4 +1,4 @@
-"""Where the second question about missing ids fails: the failure is theirs whom it was about, and nobody is forgotten."""
+"""Where the second question about missing ids fails: the failure is theirs whom it was about, nobody is forgotten."""
 
 from app.lookup.failures import ServerError
 from tests.support.lookup import PlatformInMemory, ask, assert_nothing_left, engine_before, kinds, warmed

@@ -95,3 +95,19 @@ async def test_what_is_logged_in_a_poll_cycle_names_none_of_those_who_watch() ->
             await stream.hang_up()
     finally:
         logging.getLogger("app").removeHandler(noting)
+
+
+@on_virtual_time
+async def test_an_answer_from_just_before_a_poll_cycle_is_good_until_the_next_one() -> None:
+    platform = FakePlatform()
+    platform.knows(1, state="send")
+    async with stage(platform) as service:
+        stream = service.listen("/messages/states/events?id=1")
+        await asyncio.sleep(1.93)
+        await service.client.get("/messages/1/state", headers={"Cache-Control": "no-cache"})
+        assert len(platform.requests) == 2
+        await asyncio.sleep(1.97)
+        assert len(platform.requests) == 2
+        await asyncio.sleep(0.3)
+        assert len(platform.requests) == 3
+        await stream.hang_up()
