@@ -10,7 +10,7 @@ from app.lookup.cache import shared as shared_cache
 from app.lookup.cache.redis import RedisStore
 from app.lookup.cache.shared import SharedCache
 from app.lookup.states import MessageRecord
-from tests.cache.caches import Clock, own_prefix, shared
+from tests.cache.caches import LIFETIMES, PLATFORM, Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -82,3 +82,27 @@ async def test_a_reply_that_comes_too_late_is_not_taken_for_that_of_the_next_rea
             await asyncio.sleep(0.01)
     assert (found, await state_of(cache, 3), await state_of(cache, 1)) == ("not_deliver", "expired", "read")
     await cache.aclose()
+
+
+async def test_what_is_written_while_the_connection_comes_about_is_not_lost(shared_redis: RedisServer) -> None:
+    prefix, clock = own_prefix(), Clock()
+    store = RedisStore(shared_redis.url, prefix, PLATFORM, clock, LIFETIMES)
+    cache = SharedCache(memory(clock), store)
+    for id_, state in STATES.items():
+        cache.put(id_, MessageRecord(id_, state, WHEN))
+    await cache.flush()
+    other, _ = await shared(shared_redis.url, prefix, clock)
+    assert [await state_of(other, id_) for id_ in STATES] == list(STATES.values())
+    assert cache.dropped == 0
+    await other.aclose()
+    await cache.aclose()
+
+
+async def test_what_was_learned_just_before_the_end_is_still_written(shared_redis: RedisServer) -> None:
+    prefix, clock = own_prefix(), Clock()
+    cache, _ = await shared(shared_redis.url, prefix, clock)
+    cache.put(1, MessageRecord(1, "read", WHEN))
+    await cache.aclose()
+    other, _ = await shared(shared_redis.url, prefix, clock)
+    assert await state_of(other, 1) == "read"
+    await other.aclose()
