@@ -106,3 +106,14 @@ async def test_what_was_learned_just_before_the_end_is_still_written(shared_redi
     other, _ = await shared(shared_redis.url, prefix, clock)
     assert await state_of(other, 1) == "read"
     await other.aclose()
+
+
+async def test_of_two_answers_that_wait_to_be_written_the_later_one_is(shared_redis: RedisServer) -> None:
+    prefix, clock = own_prefix(), Clock()
+    cache, _ = await shared(shared_redis.url, prefix, clock)
+    cache.put(1, MessageRecord(1, "send"))
+    cache.put(1, MessageRecord(1, "deliver", WHEN))
+    await cache.aclose()
+    other, _ = await shared(shared_redis.url, prefix, clock)
+    assert await state_of(other, 1) == "deliver"
+    await other.aclose()

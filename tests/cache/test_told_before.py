@@ -50,3 +50,14 @@ async def test_what_was_heard_is_bounded_as_well(shared_redis: RedisServer, monk
         await tell(one, other, *range(100, 200))
         # The other one has heard of 1 and forgotten it since, so it tells of it when it learns it by itself.
         assert await tell(other, one, 1, 199) == [1]
+
+
+async def test_of_two_changes_that_wait_to_be_told_the_later_one_is_also_at_the_end(shared_redis: RedisServer) -> None:
+    async with replicas(shared_redis) as (one, other):
+        for state in ("send", "deliver", "read"):
+            one.news.tell(1, MessageRecord(1, state))
+        await one.news.aclose()
+        async with asyncio.timeout(20):
+            while not other.heard:
+                await asyncio.sleep(0.002)
+        assert other.heard == [(1, MessageRecord(1, "read"))]
