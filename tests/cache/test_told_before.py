@@ -61,3 +61,20 @@ async def test_of_two_changes_that_wait_to_be_told_the_later_one_is_also_at_the_
             while not other.heard:
                 await asyncio.sleep(0.002)
         assert other.heard == [(1, MessageRecord(1, "read"))]
+
+
+async def test_what_waits_to_be_told_is_bounded_and_changes_of_what_waits_are_taken(
+    shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(news, "MAX_UNTOLD", BOUND)
+    async with replicas(shared_redis) as (one, other):
+        for id_ in range(1, 31):
+            one.news.tell(id_, MessageRecord(id_, "deliver"))
+        one.news.tell(1, MessageRecord(1, "read"))
+        await one.news.aclose()
+        async with asyncio.timeout(20):
+            while len(other.heard) < BOUND:
+                await asyncio.sleep(0.002)
+        await asyncio.sleep(0.02)
+        assert [id_ for id_, _ in other.heard] == list(range(1, BOUND + 1))
+        assert other.heard[0] == (1, MessageRecord(1, "read"))
