@@ -13,7 +13,6 @@ from tests.cache.caches import Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
 
 WHEN = datetime(2021, 4, 26, 15, 15, 3, tzinfo=UTC)
-LATER = datetime(2021, 4, 26, 16, 0, 0, tzinfo=UTC)
 
 DETAILS: list[tuple[int | None, str | None, bool]] = [
     (None, None, False),
@@ -24,7 +23,7 @@ DETAILS: list[tuple[int | None, str | None, bool]] = [
 RECORDS = [
     MessageRecord(1, state, when, parts, price, detailed=detailed)
     for state, when, (parts, price, detailed) in itertools.product(
-        [*STATES, "delayed", "odd|wörd"], [None, WHEN, LATER], DETAILS
+        [*STATES, "delayed", "odd|wörd"], [None, WHEN], DETAILS
     )
 ]
 ANSWERS: list[Cacheable] = [MessageNotFound("unknown"), *RECORDS]
