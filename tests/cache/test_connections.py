@@ -117,3 +117,17 @@ async def test_of_two_answers_that_wait_to_be_written_the_later_one_is(shared_re
     other, _ = await shared(shared_redis.url, prefix, clock)
     assert await state_of(other, 1) == "deliver"
     await other.aclose()
+
+
+async def test_a_server_that_refuses_every_read_is_left_alone_after_five_of_them(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    redis = start_redis()
+    cache, store = await filled(redis)
+    assert await state_of(cache, 1) == "read"
+    redis.ask("ACL", "SETUSER", "default", "-eval", "-evalsha")
+    for _ in range(20):
+        assert await state_of(cache, 2) is None
+    assert store.errors == {"refused": 5}
+    assert await state_of(cache, 1) == "read", "what memory has goes on"
+    await cache.aclose()
