@@ -13,8 +13,8 @@ from app.settings_files import read_secret
 
 LOOK_SECONDS = 1.5
 """Between two looks; a change counts at the second, so it is noticed within 3 s and one event-loop hiccup."""
-MAX_SEEN = 50
-"""Former values that are still kept out of the log."""
+MAX_FORMER = 50
+"""Former values that are still kept out of the log; those in force always are."""
 
 Parts = Callable[[str], Iterable[str]]
 
@@ -41,7 +41,8 @@ class Secrets:
         self._pending: dict[str, str] = {}
         self._complained: set[str] = set()
         self._parts = dict(parts or {})
-        self._seen = [self._secrets_in(name, value) for name, value in values.items() if value]
+        self._in_force = {name: self._secrets_in(name, value) for name, value in values.items() if value}
+        self._former: list[tuple[str, ...]] = []
 
     def get(self, name: str) -> str | None:
         """The value that is in force; None where there is none."""
@@ -49,7 +50,7 @@ class Secrets:
 
     def seen(self) -> tuple[str, ...]:
         """Every secret that is or was in force, for the log's filter."""
-        return tuple(secret for secrets in self._seen for secret in secrets)
+        return tuple(secret for secrets in (*self._former, *self._in_force.values()) for secret in secrets)
 
     def refresh(self, prefix: str = "", *, at_once: bool = False) -> list[str]:
         """Look at the files of the names that begin with ``prefix``. Returns the names whose value has changed.
@@ -66,7 +67,8 @@ class Secrets:
             elif at_once or self._pending.get(name) == value:
                 self._pending.pop(name, None)
                 self._values[name] = value
-                self._seen = [*self._seen, self._secrets_in(name, value)][-MAX_SEEN:]
+                self._former = [*self._former, self._in_force.get(name, ())][-MAX_FORMER:]
+                self._in_force[name] = self._secrets_in(name, value)
                 changed.append(name)
             else:
                 self._pending[name] = value

@@ -65,7 +65,6 @@ class PlatformInMemory:
     answers_first: int | None = None
     odd_entries: dict[int, Failing] = field(default_factory=dict)
     failures_are_read: bool = False
-    read_at: list[tuple[float, list[int]]] = field(default_factory=list)
     requests: list[Sent] = field(default_factory=list)
     in_flight: int = 0
     most_in_flight: int = 0
@@ -88,7 +87,6 @@ class PlatformInMemory:
         return ReplyInMemory({id_: self.answer(id_, detail) for id_, detail in seen if id_ not in self.unknown})
 
     async def read(self, asked: Mapping[int, bool], reply: "ReplyInMemory") -> Outcome:
-        self.read_at.append((loop().time(), list(asked)))
         return reply.outcome
 
     def answer(self, id_: int, detail: bool) -> Answer:
