@@ -30,4 +30,4 @@ async def test_ids_that_wait_once_more_leave_in_the_order_asked_and_not_behind_t
     assert kinds(await first) == {"deliver"}
     await asyncio.gather(*later)
     # The second question has answered 4. What waits leaves while its reply is read.
-    assert [request.ids for request in platform.requests[2:]] == [[1, 7], [3], [2], [7]]
+    assert [request.ids for request in platform.requests[2:]] == [[1, 7], [3], [7, 1], [2]]
