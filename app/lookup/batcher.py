@@ -214,7 +214,7 @@ class Batcher:
                 return 0
             del self._flying[entry.detail][id_]
             if isinstance(answer, RepeatedRequest):
-                self._isolation.withhold(id_)
+                self._isolation.withhold(id_, answer)
             return entry.answer(self._remember(id_, answer))
 
         again: list[int] = []

@@ -46,7 +46,7 @@ class Isolation:
         self._culprits: dict[int, float] = {}
         self._batching_off_until = -math.inf
         self._known: dict[int, float] = {}
-        self._withheld: dict[int, float] = {}
+        self._withheld: dict[int, tuple[float, RepeatedRequest]] = {}
 
     @property
     def batch_limit(self) -> int:
@@ -68,23 +68,24 @@ class Isolation:
             return False
         return True
 
-    def withhold(self, id_: int) -> None:
+    def withhold(self, id_: int, why: RepeatedRequest) -> None:
         """The platform says that it was asked the same a moment ago: the id is not asked for again until it forgets."""
         self._withheld.pop(id_, None)
-        self._withheld[id_] = self._clock() + REPEATED_SECONDS
+        self._withheld[id_] = self._clock() + REPEATED_SECONDS, why
         if len(self._withheld) > MAX_WITHHELD:
             del self._withheld[next(iter(self._withheld))]
 
     def withheld(self, id_: int) -> RepeatedRequest | None:
         """Why an id may not be asked for now, with the seconds to wait; None where it may."""
-        until = self._withheld.get(id_)
-        if until is None:
+        withheld = self._withheld.get(id_)
+        if withheld is None:
             return None
+        until, why = withheld
         left = until - self._clock()
         if left <= 0:
             del self._withheld[id_]
             return None
-        return RepeatedRequest("the platform was asked the same a moment ago", retry_after=left)
+        return RepeatedRequest(str(why), retry_after=left, upstream_message=why.upstream_message)
 
     def forget_controls(self) -> None:
         """Another account asks from now on, perhaps, whose messages are others."""
