@@ -245,7 +245,14 @@ async def test_before_a_reply_is_read_the_next_request_leaves() -> None:
 
 @pytest.mark.parametrize(
     ("status", "reply"),
-    [(400, {"error": "x"}), (400, []), (200, {"error": "Incorrect login or password"}), (200, [{"error": "x"}])],
+    [
+        (400, {"error": "x"}),
+        (400, []),
+        (200, {"error": "Incorrect login or password"}),
+        (200, [{"error": "x"}]),
+        (200, [{"id_sms": 1, "state": "Неверный логин"}]),
+        (200, [{"id_sms": 1, "state": "Wrong PASSWORD"}]),
+    ],
 )
 async def test_what_speaks_of_an_error_is_read_before_another_request_leaves(status: int, reply: object) -> None:
     left: list[int] = []
