@@ -35,7 +35,7 @@ class Batching:
         self._poison_until: dict[int, float] = {}
         self._off_until = -math.inf
         self._known_at: dict[int, float] = {}
-        self._withheld_until: dict[int, float] = {}
+        self._withheld: dict[int, tuple[float, RepeatedRequest]] = {}
 
     @property
     def enabled(self) -> bool:
@@ -63,23 +63,24 @@ class Batching:
         known = reversed(self._known_at.items())
         return next((id_ for id_, seen in known if seen >= oldest and id_ not in avoid), None)
 
-    def withhold(self, id_: int) -> None:
+    def withhold(self, id_: int, why: RepeatedRequest) -> None:
         """The platform says that it was asked the same just now: the id is not asked for again until it forgets."""
-        self._withheld_until.pop(id_, None)
-        self._withheld_until[id_] = self._clock() + REPEATED_SECONDS
-        if len(self._withheld_until) > MAX_WITHHELD:
-            del self._withheld_until[next(iter(self._withheld_until))]
+        self._withheld.pop(id_, None)
+        self._withheld[id_] = self._clock() + REPEATED_SECONDS, why
+        if len(self._withheld) > MAX_WITHHELD:
+            del self._withheld[next(iter(self._withheld))]
 
     def withheld(self, id_: int) -> RepeatedRequest | None:
         """Why an id may not be asked for now, with the seconds to wait; None where it may."""
-        until = self._withheld_until.get(id_)
-        if until is None:
+        withheld = self._withheld.get(id_)
+        if withheld is None:
             return None
+        until, why = withheld
         left = until - self._clock()
         if left <= 0:
-            del self._withheld_until[id_]
+            del self._withheld[id_]
             return None
-        return RepeatedRequest("the platform was asked the same just now", retry_after=left)
+        return RepeatedRequest(str(why), retry_after=left, upstream_message=why.upstream_message)
 
     def forget_canaries(self) -> None:
         """Another account asks from now on, perhaps, whose messages are others."""

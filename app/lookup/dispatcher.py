@@ -294,7 +294,7 @@ class Dispatcher:
         woken = 0
         for id_, answer in findings.answers:
             if isinstance(answer, RepeatedRequest):
-                self._batching.withhold(id_)
+                self._batching.withhold(id_, answer)
             kept = self._cache.put(id_, answer) if isinstance(answer, Cacheable) else answer
             self._on_update(id_, kept)
             woken += self._queue.answer(batch.open.pop(id_), kept)

@@ -11,7 +11,7 @@ from typing import TypeVar
 from zoneinfo import ZoneInfo
 
 from app.lookup.failures import EmptyReply, EntryRefused, InvalidReply, LookupFailure, MessageNotFound, Refusal
-from app.lookup.record import Answer, MessageRecord, documented, merge
+from app.lookup.record import STATES, Answer, MessageRecord, documented, merge
 from app.upstream.errors import (
     MAX_READ,
     Redact,
@@ -266,32 +266,40 @@ class _Reader:
         return InvalidReply("an entry of the platform's reply has no readable id")
 
     def _entry(self, id_: int, entry: dict[str, object]) -> Answer:
-        texts = tuple(_texts(entry))
-        if texts:
-            if texts not in self._refusals:
-                self._refusals[texts] = entry_refusal(texts, self._redact)
-            return self._refusals[texts]
         state = entry.get("state")
-        word = read_word(state)
-        if state is None or (isinstance(state, str) and not state.strip()):
-            error = entry.get("error")
-            if error and not isinstance(error, str):
-                # Something is wrong, but not that the platform does not know the message.
-                return EntryRefused("the platform's entry has an error that is no text")
-            return MessageNotFound("the platform's entry has no state")
-        if word is None:
-            self._reply.unreadable.append("state")
-            return InvalidReply("the state in the platform's entry cannot be read")
-        known = documented(word)
-        if known is not None and known != state:
-            self._reply.raw_words.append(raw_word(word))
-        word = known or word
+        # Nearly every entry: a documented word as it is, and no error.
+        word = state if isinstance(state, str) and state in STATES and not entry.get("error") else self._word(entry)
+        if isinstance(word, LookupFailure):
+            return word
         changed_at = self._optional(time_field(entry), entry, lambda value: read_time(value, self._zone))
         if not self._asked[id_]:
             return MessageRecord(id_, word, changed_at)
         parts = self._optional("num_parts", entry, read_parts)
         price = self._optional("price", entry, read_price)
         return MessageRecord(id_, word, changed_at, parts, price, detailed=True)
+
+    def _word(self, entry: dict[str, object]) -> str | LookupFailure:
+        """The state that an entry gives, or what it says instead."""
+        texts = tuple(_texts(entry))
+        if texts:
+            if texts not in self._refusals:
+                self._refusals[texts] = entry_refusal(texts, self._redact)
+            return self._refusals[texts]
+        state = entry.get("state")
+        if state is None or (isinstance(state, str) and not state.strip()):
+            error = entry.get("error")
+            if error and not isinstance(error, str):
+                # Something is wrong, but not that the platform does not know the message.
+                return EntryRefused("the platform's entry has an error that is no text")
+            return MessageNotFound("the platform's entry has no state")
+        word = read_word(state)
+        if word is None:
+            self._reply.unreadable.append("state")
+            return InvalidReply("the state in the platform's entry cannot be read")
+        known = documented(word)
+        if known is not None and known != state:
+            self._reply.raw_words.append(raw_word(word))
+        return known or word
 
     def _optional(self, name: str, entry: dict[str, object], read: Callable[[object], T | None]) -> T | None:
         try:

@@ -198,7 +198,8 @@ async def test_ids_of_a_request_that_came_twice_are_not_asked_again_for_a_minute
         await asyncio.sleep(20)
         for headers in ({}, {"Cache-Control": "no-cache"}):
             response = await service.client.get("/messages/2/state?detail=true", headers=headers)
-            assert_problem(response, 503, "upstream-throttled")
+            document = assert_problem(response, 503, "upstream-throttled")
+            assert document["upstream_message"] == SAME
             assert response.headers["retry-after"] == "40"
         answered = (await service.client.post("/messages/states", json={"ids": [3, 4, 1, 5]})).json()
         assert [each["id"] for each in answered["states"]] == [4, 5]
