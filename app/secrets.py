@@ -14,8 +14,8 @@ from app.settings_files import read_secret
 
 LOOK_SECONDS = 1.5
 """Between two looks; a change counts at the second, so it is noticed within 3 s and one event-loop hiccup."""
-MAX_SEEN = 50
-"""Former values that are still kept out of the log."""
+MAX_FORMER = 50
+"""Former values that are still kept out of the log; those in force always are."""
 
 Changed = Callable[[Collection[str]], None]
 Parts = Callable[[str], Iterable[str]]
@@ -43,7 +43,8 @@ class Secrets:
         self._pending: dict[str, str] = {}
         self._complained: set[str] = set()
         self._parts = dict(parts or {})
-        self._seen = [self._secrets_in(name, value) for name, value in values.items() if value]
+        self._in_force = {name: self._secrets_in(name, value) for name, value in values.items() if value}
+        self._former: list[tuple[str, ...]] = []
         self._listeners: list[Changed] = []
 
     def get(self, name: str) -> str | None:
@@ -52,7 +53,7 @@ class Secrets:
 
     def seen(self) -> tuple[str, ...]:
         """Every secret that is or was in force, for the log's filter."""
-        return tuple(secret for secrets in self._seen for secret in secrets)
+        return tuple(secret for secrets in (*self._former, *self._in_force.values()) for secret in secrets)
 
     def on_change(self, listener: Changed) -> None:
         """Call ``listener`` with the names whenever values have changed."""
@@ -73,7 +74,8 @@ class Secrets:
             elif at_once or self._pending.get(name) == value:
                 self._pending.pop(name, None)
                 self._values[name] = value
-                self._seen = [*self._seen, self._secrets_in(name, value)][-MAX_SEEN:]
+                self._former = [*self._former, self._in_force.get(name, ())][-MAX_FORMER:]
+                self._in_force[name] = self._secrets_in(name, value)
                 changed.append(name)
             else:
                 self._pending[name] = value

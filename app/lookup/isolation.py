@@ -135,11 +135,7 @@ class Isolation:
         self, asked: Mapping[int, bool], refusal: LookupFailure, flight: Flight, settle: Settle
     ) -> list[int]:
         """Halve a refused batch until each culprit stands alone. Returns the ids that accepted parts leave out."""
-        search = Search(self._guard, asked, flight, settle, self._accept)
-        missing = await search.run(refusal)
-        if not search.given_up:
-            self._blame(search.culprits)
-        return missing
+        return await Search(self._guard, asked, flight, settle, self._accept, blame=self._blame).run(refusal)
 
     def _blame(self, ids: Iterable[int]) -> None:
         now = self._clock()

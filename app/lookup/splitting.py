@@ -16,12 +16,23 @@ Accept = Callable[[Mapping[int, bool], Mapping[int, Answer], Settle], Awaitable[
 class Search:
     """One hunt for the culprits of a refused batch.
 
-    ``accept`` settles what a reply answers and returns the ids that it leaves out. Afterwards ``culprits`` holds the
-    ids that were refused alone, unless the hunt was ``given_up`` because nothing at all is accepted.
+    ``accept`` settles what a reply answers and returns the ids that it leaves out. ``blame`` is told of the ids that
+    were refused alone, as soon as another part was accepted, and at the latest at the end; of none where the hunt is
+    given up because nothing at all is accepted.
     """
 
-    def __init__(self, guard: Guard, asked: Mapping[int, bool], flight: Flight, settle: Settle, accept: Accept) -> None:
+    def __init__(
+        self,
+        guard: Guard,
+        asked: Mapping[int, bool],
+        flight: Flight,
+        settle: Settle,
+        accept: Accept,
+        *,
+        blame: Callable[[Iterable[int]], None],
+    ) -> None:
         self._accept = accept
+        self._blame = blame
         self._guard = guard
         self._asked = asked
         self._flight = flight
@@ -29,26 +40,28 @@ class Search:
         self._parts = _halves(list(asked))
         self._requests = 1
         self._accepted = False
-        self.given_up = False
         # Why nothing more can be asked: the way to the platform is shut, or the time is over.
         self._shut: LookupFailure | None = None
-        self.culprits: list[int] = []
+        self._refused_alone: list[int] = []
 
     async def run(self, refusal: LookupFailure) -> list[int]:
         """Halve, largest part first. Returns the ids that accepted parts leave out; the others are settled."""
         missing: list[int] = []
         # Where everything is refused, no id is to blame, and looking for one would cost 2n requests.
         limit = math.floor(2 * math.log2(len(self._asked)) + 2)
+        given_up = False
         while self._parts and self._shut is None:
             if not self._accepted and self._requests >= limit and not await self._anything_is_accepted():
-                self.given_up = self._shut is None
+                given_up = self._shut is None
                 break
             if self._parts:
                 part = max(self._parts, key=len)
                 self._parts.remove(part)
                 missing += await self._ask(part)
-        if self.given_up:
+        if given_up:
             self._guard.circuit.count(failed=True)
+        else:
+            self._blame(self._refused_alone)
         for part in self._parts:
             settle_all(part, self._shut or refusal, self._settle)
         return missing
@@ -63,12 +76,20 @@ class Search:
                 self._parts += _halves(part)
                 return []
             if failure.splits:
-                self.culprits += part
+                self._refused_alone += part
+                self._blame_at_once()
             else:
                 self._shut = self._guard.refusal() or (failure if isinstance(failure, NotAsked) else None)
             return settle_all(part, failure, self._settle)
         self._accepted = True
+        self._blame_at_once()
         return await self._accept(asked, answers, self._settle)
+
+    def _blame_at_once(self) -> None:
+        """Whoever has its answer may ask again before the hunt is over, and must not spoil another batch."""
+        if self._accepted:
+            self._blame(self._refused_alone)
+            self._refused_alone.clear()
 
     async def _anything_is_accepted(self) -> bool:
         """Ask an id of a part not asked yet alone, and where it is refused one of another part."""

@@ -214,10 +214,10 @@ async def test_a_poisoned_id_harms_nobody_else(
     for each in answered:
         for id_, found in each.found.items():
             assert isinstance(found.answer, UnknownRefusal) is (id_ == poisoned)
-    # Found once in a hunt of two requests a halving, then asked alone.
-    hunts = sum(poisoned in request.entries and len(request.entries) > 1 for request in platform.requests)
-    # As many flights as there are slots may have taken it along before the first one came to its end.
-    assert hunts <= slots * math.ceil(math.log2(max(2, batch_size)) + 1)
+    # Each halving of a batch asks for it once, until it stands alone; from then on it is asked alone.
+    spoiled = sum(poisoned in request.entries and len(request.entries) > 1 for request in platform.requests)
+    # Twice as many batches as there are slots may have taken it along before: a slot is given on while a reply is read.
+    assert spoiled <= 2 * slots * math.ceil(math.log2(max(2, batch_size)))
 
 
 @given(calls=CALLS, latencies=HONEST_LATENCIES, states=STATES_OF_IDS, slots=SLOTS, batch_size=BATCH_SIZES)

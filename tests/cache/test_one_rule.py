@@ -1,0 +1,139 @@
+"""What counts after a new answer is one rule, in this process and on the server: both are given the same pairs."""
+
+import itertools
+from collections.abc import Callable
+from datetime import UTC, datetime
+
+import pytest
+
+from app.lookup.cache.protocol import Cacheable
+from app.lookup.failures import MessageNotFound
+from app.lookup.states import STATES, MessageRecord
+from tests.cache.caches import Clock, memory, own_prefix, shared
+from tests.support.redis_server import RedisServer
+
+WHEN = datetime(2021, 4, 26, 15, 15, 3, tzinfo=UTC)
+
+DETAILS: list[tuple[int | None, str | None, bool]] = [
+    (None, None, False),
+    (1, "10.6", True),
+    (2, "-0.50", True),
+    (None, None, True),
+]
+RECORDS = [
+    MessageRecord(1, state, when, parts, price, detailed=detailed)
+    for state, when, (parts, price, detailed) in itertools.product(
+        [*STATES, "delayed", "odd|wörd"], [None, WHEN], DETAILS
+    )
+]
+ANSWERS: list[Cacheable] = [MessageNotFound("unknown"), *RECORDS]
+
+
+def of(id_: int, answer: Cacheable) -> Cacheable:
+    """The same answer about another message."""
+    if isinstance(answer, MessageNotFound):
+        return answer
+    return MessageRecord(
+        id_, answer.state, answer.changed_at, answer.parts, answer.price_per_part, detailed=answer.detailed
+    )
+
+
+def plain(answer: Cacheable) -> object:
+    """An answer as a value: a failure is none by itself."""
+    return type(answer) if isinstance(answer, MessageNotFound) else answer
+
+
+@pytest.mark.anyio
+async def test_python_and_the_script_keep_the_same_of_any_two_answers(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    redis = start_redis()
+    pairs = list(itertools.product([None, *ANSWERS], ANSWERS))
+    prefix, clock = own_prefix(), Clock()
+    first, second, newcomer = [(await shared(redis.url, prefix, clock))[0] for _ in range(3)]
+    python = memory(clock)
+    for id_, (old, _) in enumerate(pairs):
+        if old is not None:
+            first.put(id_, of(id_, old))
+            python.put(id_, of(id_, old))
+    await first.flush()
+    # A replica that knows nothing of the old answers writes all the new ones at once.
+    for id_, (_, new) in enumerate(pairs):
+        second.put(id_, of(id_, new))
+        python.put(id_, of(id_, new))
+    await second.flush()
+    for cache in (newcomer, second):
+        found = await cache.get_many(range(len(pairs)))
+        kept = {id_: plain(each.answer) for id_, each in found.items()}
+        expected = {id_: plain(each.answer) for id_, each in (await python.get_many(range(len(pairs)))).items()}
+        assert len(expected) == len(pairs)
+        assert [pairs[id_] for id_ in expected if kept.get(id_) != expected[id_]] == []
+    for each in (first, second, newcomer):
+        await each.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_final_state_that_is_given_its_parts_and_price_keeps_the_time_it_has_left(
+    shared_redis: RedisServer,
+) -> None:
+    prefix, clock = own_prefix(), Clock()
+    first, _ = await shared(shared_redis.url, prefix, clock)
+    second, _ = await shared(shared_redis.url, prefix, clock)
+    newcomer, _ = await shared(shared_redis.url, prefix, clock)
+    first.put(1, MessageRecord(1, "read", WHEN))
+    await first.flush()
+    (key,) = (key for key in shared_redis.all_keys() if key.startswith(prefix))
+    shared_redis.ask("PEXPIRE", key, "40000000")
+    second.put(1, MessageRecord(1, "deliver", WHEN, 2, "10.6", detailed=True))
+    await second.flush()
+    assert 39_000_000 < int(shared_redis.ask("PTTL", key)[1:]) <= 40_000_000
+    for cache in (newcomer, second):
+        found = (await cache.get_many([1], True))[1]
+        assert found.answer == MessageRecord(1, "read", WHEN, 2, "10.6", detailed=True)
+        if cache is newcomer:
+            assert clock() - found.replied_at == pytest.approx(86_400 - 40_000, abs=1)
+    for each in (first, second, newcomer):
+        await each.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_later_answer_of_the_same_state_begins_its_time_anew(shared_redis: RedisServer) -> None:
+    prefix, clock = own_prefix(), Clock()
+    first, _ = await shared(shared_redis.url, prefix, clock)
+    second, _ = await shared(shared_redis.url, prefix, clock)
+    first.put(1, MessageRecord(1, "deliver", WHEN, 2, "10.6", detailed=True))
+    await first.flush()
+    (key,) = (key for key in shared_redis.all_keys() if key.startswith(prefix))
+    shared_redis.ask("PEXPIRE", key, "20000")
+    second.put(1, MessageRecord(1, "deliver", WHEN))
+    await second.flush()
+    assert 59_000 < int(shared_redis.ask("PTTL", key)[1:]) <= 60_000
+    assert (await second.get_many([1], True))[1].answer == MessageRecord(1, "deliver", WHEN, 2, "10.6", detailed=True)
+    for each in (first, second):
+        await each.aclose()
+
+
+@pytest.mark.anyio
+async def test_a_key_of_another_type_is_a_miss_of_its_own_id_alone_and_gives_way(shared_redis: RedisServer) -> None:
+    prefix, clock = own_prefix(), Clock()
+    ours, _ = await shared(shared_redis.url, prefix, clock)
+    theirs, store = await shared(shared_redis.url, prefix, clock)
+    for id_ in (1, 2, 3):
+        ours.put(id_, MessageRecord(id_, "read", WHEN))
+    await ours.flush()
+    (key,) = (key for key in shared_redis.all_keys() if key.startswith(prefix) and key.endswith(":2"))
+    shared_redis.ask("DEL", key)
+    shared_redis.ask("HSET", key, "field", "value")
+    assert sorted(await theirs.get_many([1, 2, 3])) == [1, 3]
+    assert theirs.misses == 1
+    assert not store.errors, "it is nobody's fault, and no sign of trouble"
+    for id_ in (1, 2, 4):
+        theirs.put(id_, MessageRecord(id_, "deliver", WHEN))
+    await theirs.flush()
+    newcomer, _ = await shared(shared_redis.url, prefix, clock)
+    found = await newcomer.get_many([1, 2, 3, 4])
+    states = {id_: each.answer.state for id_, each in found.items() if isinstance(each.answer, MessageRecord)}
+    assert states == {1: "read", 2: "deliver", 3: "read", 4: "deliver"}
+    await newcomer.aclose()
+    for each in (ours, theirs):
+        await each.aclose()

@@ -1,0 +1,46 @@
+"""A secret that came into force while a real process serves is as hidden as the one it was started with."""
+
+import asyncio
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.platform import FakePlatform, Received
+from tests.support.running import running
+
+pytestmark = pytest.mark.anyio
+
+OLD, NEW = "planted-old-token-91c4", "planted-new-token-5e0b"
+
+
+async def test_a_rotated_secret_is_hidden_in_the_log_and_a_blank_variable_does_not_keep_it_from_rotating(
+    tmp_path: Path,
+) -> None:
+    platform = FakePlatform({"token": OLD})
+
+    async def repeat_the_token(request: Received) -> None:
+        # A state that nobody knows is written into the log as it is.
+        for entry in request.entries:
+            platform.knows(entry["id_sms"], state=entry["token"])
+
+    platform.before = repeat_the_token
+    secrets = tmp_path / "secrets"
+    secrets.mkdir()
+    (secrets / "UPSTREAM_TOKEN").write_text(OLD)
+    async with platform.serve() as url:
+        variables = {"UPSTREAM_URL": url, "UPSTREAM_TOKEN": " ", "SECRETS_DIR": str(secrets), "LOG_LEVEL": "debug"}
+        async with (
+            running(variables, tmp_path) as service,
+            httpx.AsyncClient(trust_env=False, base_url=service.url) as client,
+        ):
+            assert (await client.get("/messages/1/state")).json()["state"] == OLD
+            # The platform rejects the old one, so the file is read anew at once.
+            (secrets / "UPSTREAM_TOKEN").write_text(NEW)
+            platform.credentials = {"token": NEW}
+            assert (await client.get("/messages/2/state")).json()["state"] == NEW
+            async with asyncio.timeout(20):
+                while service.text.count("undocumented state: '[redacted]'") < 2:
+                    await asyncio.sleep(0.01)
+    assert OLD not in service.text
+    assert NEW not in service.text
