@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.lookup.cache.protocol import Cacheable
-from app.lookup.failures import MessageNotFound
+from app.lookup.failures import EntryRefused, MessageNotFound
 from app.lookup.states import STATES, MessageRecord
 from tests.cache.caches import Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
@@ -23,15 +23,15 @@ DETAILS: list[tuple[int | None, str | None, bool]] = [
 RECORDS = [
     MessageRecord(1, state, when, parts, price, detailed=detailed)
     for state, when, (parts, price, detailed) in itertools.product(
-        [*STATES, "delayed", "odd|wörd"], [None, WHEN], DETAILS
+        [*STATES, "delayed", "odd-word"], [None, WHEN], DETAILS
     )
 ]
-ANSWERS: list[Cacheable] = [MessageNotFound("unknown"), *RECORDS]
+ANSWERS: list[Cacheable] = [MessageNotFound("unknown"), EntryRefused("a text"), *RECORDS]
 
 
 def of(id_: int, answer: Cacheable) -> Cacheable:
     """The same answer about another message."""
-    if isinstance(answer, MessageNotFound):
+    if not isinstance(answer, MessageRecord):
         return answer
     return MessageRecord(
         id_, answer.state, answer.changed_at, answer.parts, answer.price_per_part, detailed=answer.detailed
@@ -40,7 +40,7 @@ def of(id_: int, answer: Cacheable) -> Cacheable:
 
 def plain(answer: Cacheable) -> object:
     """An answer as a value: a failure is none by itself."""
-    return type(answer) if isinstance(answer, MessageNotFound) else answer
+    return answer if isinstance(answer, MessageRecord) else type(answer)
 
 
 @pytest.mark.anyio
