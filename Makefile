@@ -7,7 +7,8 @@ PYTEST_ARGS :=
 WORKERS := $(if $(CI),auto,$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1))
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
-LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra redis
+# Extras stay: pip refuses a requirement of `coverage[toml]` that has only `coverage` pinned.
+LOCK := uv pip compile -q --universal --generate-hashes --no-strip-extras --no-emit-index-url --python-version 3.11 --extra redis --extra tracing
 
 # Compiled at once, as pip does: else every process that the tests start would compile all that it imports.
 ifneq ($(UV),)
@@ -111,7 +112,7 @@ drill: .venv/.run ## rehearse one fault after another: metrics must name each ca
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock
-	$(LOCK) --upgrade -c requirements.lock --extra tracing --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --upgrade -c requirements.lock --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv openapi/node_modules openapi/examples/build .mypy_cache .ruff_cache .hypothesis .coverage
