@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 class Guard:
     """Asks the platform, calmly.
 
-    ``attempt_timeout`` in seconds; ``on_shut`` is called whenever a fault closes the way to the platform, so that
-    nobody waits in a queue for it.
+    ``attempt_timeout`` and ``longest_lockout`` in seconds; ``on_shut`` is called whenever a fault closes the way to the
+    platform, so that nobody waits in a queue for it.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Guard:
         clock: Clock,
         *,
         attempt_timeout: float,
+        longest_lockout: float = Latch.LONGEST,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._platform = platform
@@ -51,7 +52,7 @@ class Guard:
         self._proven = False
         self.budget = RetryBudget()
         self.circuit = Circuit(clock)
-        self.latch = Latch(clock)
+        self.latch = Latch(clock, longest_lockout)
         self.pause = Pause(clock)
         self.on_shut: Callable[[], None] = lambda: None
         # Called when the platform rejects the credentials: is there a newer secret that nobody noticed yet?
