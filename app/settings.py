@@ -14,11 +14,10 @@ from app import settings_values
 from app.settings_fields import missing, mistake, not_below, number, text
 from app.settings_files import DEFAULT_FOLDER
 from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, shared_url, wrong_in_platform_url
+from app.telemetry.redaction import MIN_SECRET, Own
 
 SANDBOX_URL = "sandbox:"
 SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys", "webhook_token")
-MIN_HIDDEN = 4
-"""Characters from which on a credential is kept out of the log: a shorter one stands in many harmless words."""
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -197,7 +196,12 @@ class Settings(BaseModel):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         # Some put a key into the address.
         values["upstream_url"] = self.upstream_url.partition("?")[0]
-        return {name: "set" if isinstance(value, SecretStr) else value for name, value in values.items()}
+        shown = {name: "set" if isinstance(value, SecretStr) else value for name, value in values.items()}
+        # Only the address may hold a secret, put there by mistake.
+        return {
+            name: Own(value) if isinstance(value, str) and name != "upstream_url" else value
+            for name, value in shown.items()
+        }
 
     def alarms(self) -> list[str]:
         """What is allowed but surely not meant, one line each, free of secrets."""
@@ -221,9 +225,9 @@ class Settings(BaseModel):
         if self.sandboxed and not self._credentials:
             lines.append("UPSTREAM_URL: is sandbox:, so every answer is made up, and no platform is asked")
         lines += [
-            f"{name.upper()}: has fewer than {MIN_HIDDEN} characters, so it is not searched for in the log"
+            f"{name.upper()}: has fewer than {MIN_SECRET} characters, so it is not searched for in the log"
             for name, value in self._credentials.items()
-            if len(value) < MIN_HIDDEN
+            if len(value) < MIN_SECRET
         ]
         url = urlsplit(self.upstream_url)
         if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:

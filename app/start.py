@@ -18,6 +18,8 @@ from app.secrets import Secrets
 from app.settings import LOOPBACK_HOSTS
 from app.settings_loading import SettingsError, load_settings
 from app.settings_values import api_keys
+from app.telemetry.logs import configure_logs
+from app.telemetry.redaction import Own
 
 EXIT_BAD_START = 2
 LISTENERS = 16
@@ -41,7 +43,6 @@ def main() -> None:
             from app.main import create_app  # noqa: PLC0415 - not before the variables are known to be right
             from app.server import Server  # noqa: PLC0415 - as above
             from app.telemetry import tracing  # noqa: PLC0415 - as above
-            from app.telemetry.logs import configure_logs  # noqa: PLC0415 - as above
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
         app = create_app(settings, secrets=secrets, housekeeping=summary.flush)
         open_metrics(app.state.metrics.registry, settings.host, settings.metrics_port)
@@ -49,14 +50,14 @@ def main() -> None:
         print(*error.lines, sep="\n", file=sys.stderr)  # noqa: T201 - the operator's terminal, not an event
         sys.exit(EXIT_BAD_START)
     for line in settings.alarms():
-        log.error("%s", line)
+        log.error("%s", Own(line))
     for line in [*warnings, *tracing.warnings(os.environ)]:
-        log.warning("%s", line)
+        log.warning("%s", Own(line))
     _tell_callers(secrets)
     log.info("effective settings", extra={"fields": {"settings": settings.shown()}})
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%s - browse http://%s:%s/docs", shown, port, shown, port)
+    log.info("listening on http://%s:%s - browse http://%s:%s/docs", Own(shown), port, Own(shown), port)
     if settings.host in LOOPBACK_HOSTS:
         log.info("only this machine, or container, gets there: HOST is a loopback address")
     Server(app, settings.shutdown_grace).run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
@@ -78,7 +79,7 @@ def _tell_callers(secrets: Secrets) -> None:
     """Whose keys are taken, so that a key put in wrongly is noticed before its caller is turned away."""
     text = secrets.get("api_keys")
     if text:
-        log.info("callers with a key: %s", ", ".join(api_keys(text).values()))
+        log.info("callers with a key: %s", Own(", ".join(api_keys(text).values())))
 
 
 def open_metrics(registry: CollectorRegistry, host: str, port: int) -> None:

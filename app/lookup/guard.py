@@ -21,6 +21,7 @@ from app.lookup.failures import (
 from app.lookup.flight import Flight
 from app.lookup.platform import Answer, Platform
 from app.lookup.resilience import Circuit, Clock, Latch, Pause, RetryBudget
+from app.telemetry.redaction import Own
 
 RETRY_PAUSE = (0.05, 0.25)
 """Seconds of full jitter before the second attempt: long enough for a restart's gap, short in a 5 s deadline."""
@@ -155,7 +156,7 @@ class Guard:
 
     def _note(self, failure: LookupFailure, entries: int) -> None:
         why = {"why": str(failure), "entries": entries}
-        log.log(failure.log_level, "upstream request failed: %s", failure.slug, extra={"fields": why})
+        log.log(failure.log_level, "upstream request failed: %s", Own(failure.slug), extra={"fields": why})
         if isinstance(failure, Throttled):
             self.pause.hold(failure.retry_after or 1.0)
         if self.refusal() is not None:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 
 from app.lookup.failures import AccountLocked, CircuitOpen, CredentialsRejected, LookupFailure, Throttled
+from app.telemetry.redaction import Own
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -171,7 +172,7 @@ class Latch:
         self._seconds = min(max(seconds, 2 * self._seconds), self._longest) if again else seconds
         self._reason = failure
         self._until = self._clock() + self._seconds
-        log.error("%s: nothing is sent for %g s", failure.slug, self._seconds)
+        log.error("%s: nothing is sent for %g s", Own(failure.slug), self._seconds)
 
 
 class Pause:
