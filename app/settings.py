@@ -208,8 +208,9 @@ class Settings(BaseModel):
         if not self.sandboxed or not self._credentials:
             return []
         names = " and ".join(name.upper() for name in self._credentials)
+        names += " is set" if len(self._credentials) == 1 else " are set"
         return [
-            f"UPSTREAM_URL: is sandbox: although {names} is set: EVERY ANSWER IS MADE UP, and the platform is never "
+            f"UPSTREAM_URL: is sandbox: although {names}: EVERY ANSWER IS MADE UP, and the platform is never "
             "asked; set UPSTREAM_URL to the platform's address, or leave it out for the default"
         ]
 
