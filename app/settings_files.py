@@ -119,6 +119,11 @@ def read_env_file(path: Path, names: Collection[str]) -> EnvFile:
         return EnvFile({}, [], [], there=False)
     except OSError as error:
         return EnvFile({}, [Mistake("", f"{path}: cannot be read ({error.strerror})")], [], there=True)
+    return parse_env_file(data, path, names)
+
+
+def parse_env_file(data: bytes, path: Path, names: Collection[str]) -> EnvFile:
+    """What the content of a ``.env`` file says."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:

@@ -25,7 +25,9 @@ REPEAT_SECONDS = 10.0
 """A fault is logged once in this time; its repetitions are counted."""
 MAX_FAULTS = 1000
 """Different messages that are counted at a time."""
-OWN_FIELDS = frozenset({"route", "method", "source", "problem", "caller", "trace_id", "why", "kind"})
+OWN_FIELDS = frozenset(
+    {"route", "method", "status", "duration_ms", "source", "entries", "problem", "caller", "trace_id", "why", "kind"}
+)
 """Fields whose values the service chooses itself, or has checked."""
 
 

@@ -16,6 +16,8 @@ MIN_SECRET = 4
 OWN_LOGGERS = "app"
 """The loggers whose messages are the service's own sentences: this one and those below it."""
 
+_OWN_PREFIX = f"{OWN_LOGGERS}."
+
 Redact = Callable[[str], str]
 
 
@@ -27,9 +29,11 @@ class Own(str):
 
 def message_of(record: logging.LogRecord, redact: Redact) -> str:
     """A record's message, less the secrets in what did not come from the service itself."""
-    if record.name != OWN_LOGGERS and not record.name.startswith(f"{OWN_LOGGERS}."):
+    if not record.name.startswith(_OWN_PREFIX) and record.name != OWN_LOGGERS:
         return redact(record.getMessage())
-    if not record.args or not isinstance(record.args, tuple):
+    if not record.args:
+        return str(record.msg)
+    if not isinstance(record.args, tuple):
         return record.getMessage()
     args = tuple(_Searched(value, redact) if isinstance(value, _TEXTUAL) else value for value in record.args)
     return str(record.msg) % args

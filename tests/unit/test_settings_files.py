@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.settings import Settings
-from app.settings_files import EnvFile, read_env_file, read_secret
+from app.settings_files import EnvFile, parse_env_file, read_env_file, read_secret
 from app.settings_names import distance, misspelled
 
 NAMES = Settings.model_fields.keys()
@@ -145,24 +145,9 @@ def test_an_env_file_that_is_a_folder_is_a_mistake(tmp_path: Path) -> None:
 
 @given(st.text(alphabet="API_KEYS=\"'#\n\r \\${}x:é\0", max_size=40))
 def test_no_content_makes_reading_fail_and_none_is_shown(text: str) -> None:
-    folder = Path("/nowhere")
-    read = read_env_file(_Content(folder, text), NAMES)
+    read = parse_env_file(text.encode(), Path("/nowhere"), NAMES)
     for line in [*(each.line for each in read.mistakes), *read.warnings]:
         assert line.startswith("/nowhere")
-
-
-class _Content(type(Path())):  # type: ignore[misc]  # the class of paths depends on the system
-    """A path whose file has a content of its own."""
-
-    def __new__(cls, folder: Path, content: str) -> "_Content":
-        made: _Content = super().__new__(cls, folder)
-        return made
-
-    def __init__(self, folder: Path, content: str) -> None:
-        self._content = content
-
-    def read_bytes(self) -> bytes:
-        return self._content.encode()
 
 
 @pytest.mark.parametrize(
