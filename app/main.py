@@ -82,6 +82,7 @@ def create_app(
                 attempt_timeout=settings.upstream_attempt_timeout,
                 deadline=settings.request_deadline,
                 max_queued=settings.max_queued_ids,
+                **({"longest_lockout": sandbox.LOCKOUT_SECONDS} if settings.sandboxed else {}),
             )
             stack.push_async_callback(engine.batcher.abort)
             watching = Watching(engine, clock, lifetimes, max_waiters=settings.max_waiters)
@@ -111,7 +112,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # ours, from local files
         redoc_url=None,
-        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted(), "exclude": webhooks.is_webhook},
+        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.usable(), "exclude": webhooks.is_webhook},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
         middleware=[
             Middleware(RequestId, lifecycle=lifecycle),
@@ -132,7 +133,7 @@ def create_app(
     # FastAPI's own /openapi.json: routes are tried in order, and nearly every request is for the first.
     app.router.routes[:0] = [route for router in routers for route in router.routes]
     install_handlers(app)
-    install_openapi(app, sandbox.rules())
+    install_openapi(app, sandbox.rules() if settings.sandboxed else [])
     return app
 
 

@@ -88,7 +88,7 @@ async def get_message_states(
         Body(
             openapi_examples={
                 "three": {
-                    "summary": "Delivered, pending, unknown (sandbox)",
+                    "summary": "Three messages",
                     "value": {"ids": [82216, 82217, 82218], "detail": False},
                 }
             }

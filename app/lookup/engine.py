@@ -11,7 +11,7 @@ from app.lookup.failures import AboutOneMessage, LookupFailure
 from app.lookup.guard import Guard
 from app.lookup.isolation import Isolation
 from app.lookup.platform import Answer, Platform
-from app.lookup.resilience import Clock
+from app.lookup.resilience import Clock, Latch
 from app.lookup.states import MessageRecord, supersedes
 from app.lookup.waiting import Source
 
@@ -28,8 +28,8 @@ class Found(NamedTuple):
 class Engine:
     """Answers for any number of ids, with as few upstream requests as possible.
 
-    ``deadline``: seconds in which each caller has its answer. ``lookups`` and ``failures`` count ids, by source and by
-    problem.
+    ``deadline``: seconds in which each caller has its answer. ``longest_lockout``: seconds for which rejected
+    credentials stay here at most. ``lookups`` and ``failures`` count ids, by source and by problem.
     """
 
     def __init__(
@@ -44,6 +44,7 @@ class Engine:
         attempt_timeout: float,
         deadline: float,
         max_queued: int,
+        longest_lockout: float = Latch.LONGEST,
     ) -> None:
         self._cache = cache
         self._clock = clock
@@ -52,7 +53,7 @@ class Engine:
         self.failures: Counter[str] = Counter()
         # Called with every answer of the platform, and with every state that it reports by itself.
         self.on_news: Callable[[int, Answer], None] = lambda _id, _answer: None
-        self.guard = Guard(platform, clock, attempt_timeout=attempt_timeout)
+        self.guard = Guard(platform, clock, attempt_timeout=attempt_timeout, longest_lockout=longest_lockout)
         self.isolation = Isolation(self.guard, clock, batch_size=batch_size)
         self.batcher = Batcher(
             self.guard,

@@ -21,6 +21,7 @@ from app.lookup.failures import (
 from app.lookup.flight import Flight
 from app.lookup.platform import Answer, Platform
 from app.lookup.resilience import Circuit, Clock, Latch, Pause, RetryBudget
+from app.telemetry.redaction import Own
 
 RETRY_PAUSE = (0.05, 0.25)
 """Seconds of full jitter before the second attempt: long enough for a restart's gap, short in a 5 s deadline."""
@@ -33,8 +34,8 @@ log = logging.getLogger(__name__)
 class Guard:
     """Asks the platform, calmly.
 
-    ``attempt_timeout`` in seconds; ``on_shut`` is called whenever a fault closes the way to the platform, so that
-    nobody waits in a queue for it.
+    ``attempt_timeout`` and ``longest_lockout`` in seconds; ``on_shut`` is called whenever a fault closes the way to the
+    platform, so that nobody waits in a queue for it.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Guard:
         clock: Clock,
         *,
         attempt_timeout: float,
+        longest_lockout: float = Latch.LONGEST,
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._platform = platform
@@ -51,7 +53,7 @@ class Guard:
         self._proven = False
         self.budget = RetryBudget()
         self.circuit = Circuit(clock)
-        self.latch = Latch(clock)
+        self.latch = Latch(clock, longest_lockout)
         self.pause = Pause(clock)
         self.on_shut: Callable[[], None] = lambda: None
         # Called when the platform rejects the credentials: is there a newer secret that nobody noticed yet?
@@ -158,7 +160,7 @@ class Guard:
 
     def _note(self, failure: LookupFailure, entries: int) -> None:
         why = {"why": str(failure), "entries": entries}
-        log.log(failure.log_level, "upstream request failed: %s", failure.slug, extra={"fields": why})
+        log.log(failure.log_level, "upstream request failed: %s", Own(failure.slug), extra={"fields": why})
         if isinstance(failure, Throttled):
             self.pause.hold(failure.retry_after or 1.0)
         if self.refusal() is not None:

@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from app.lookup.failures import AccountLocked, CircuitOpen, CredentialsRejected, LookupFailure, Throttled
+from app.telemetry.redaction import Own
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -109,14 +110,16 @@ class Circuit:
 class Latch:
     """Keeps rejected credentials at home, so that the platform does not lock the account.
 
-    After a rejection nothing leaves for a while; then one request goes first, and each repeat doubles the time.
+    After a rejection nothing leaves for a while; then one request goes first, and each repeat doubles the time, up to
+    ``longest`` seconds.
     """
 
     SECONDS: Mapping[type[LookupFailure], float] = {CredentialsRejected: 60.0, AccountLocked: 300.0}
     LONGEST = 900.0
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, longest: float = LONGEST) -> None:
         self._clock = clock
+        self._longest = longest
         self._reason: LookupFailure | None = None
         self._until = 0.0
         self._seconds = 0.0
@@ -151,7 +154,7 @@ class Latch:
             self._probing = False
         if failure is not None and type(failure) in self.SECONDS:
             # Of several that were in flight together only a worse rejection holds anew, and none doubles the time.
-            if probe or self.SECONDS[type(failure)] > self._seconds:
+            if probe or self._first(failure) > self._seconds:
                 self._hold(failure, again=probe)
             failure.retry_after = self._seconds
         elif accepted and probe:
@@ -163,13 +166,16 @@ class Latch:
         self._seconds = 0.0
         self._probing = False
 
+    def _first(self, failure: LookupFailure) -> float:
+        return min(self.SECONDS[type(failure)], self._longest)
+
     def _hold(self, failure: LookupFailure, *, again: bool) -> None:
-        seconds = self.SECONDS[type(failure)]
-        self._seconds = min(max(seconds, 2 * self._seconds), self.LONGEST) if again else seconds
+        seconds = self._first(failure)
+        self._seconds = min(max(seconds, 2 * self._seconds), self._longest) if again else seconds
         self._reason = failure
         self._until = self._clock() + self._seconds
         self.held[failure.wording or ""] += 1
-        log.error("%s: nothing is sent for %g s", failure.slug, self._seconds)
+        log.error("%s: nothing is sent for %g s", Own(failure.slug), self._seconds)
 
 
 class Pause:

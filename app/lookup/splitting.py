@@ -106,7 +106,12 @@ def _halves(ids: list[int]) -> list[list[int]]:
 
 
 def settle_all(ids: Iterable[int], answer: Answer, settle: Settle) -> list[int]:
-    """Give several ids the same answer. Returns an empty list: nothing is left to ask."""
+    """Give several ids the same answer. Returns an empty list: nothing is left to ask.
+
+    A failure that was raised on its way here becomes a value.
+    """
+    if isinstance(answer, LookupFailure):
+        answer.as_value()
     for id_ in list(ids):
         settle(id_, answer)
     return []

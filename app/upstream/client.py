@@ -103,9 +103,8 @@ class UpstreamClient:
             if isinstance(failure, ServerError | InvalidReply | UnexpectedStatus):
                 # A load balancer has moved, perhaps, and the connection leads to a dead node for ever.
                 self._connections.renew()
-            # It travels on as a value, and its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
-            failure.__context__ = None
-            raise failure.with_traceback(None) from None
+            # Its frames hold the whole reply, 8 MiB perhaps.
+            raise failure.as_value() from None
 
     async def _ask(self, asked: Mapping[int, bool], replied: Callable[[], bool]) -> dict[int, Answer]:
         credentials = self._credentials()
