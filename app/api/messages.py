@@ -7,6 +7,7 @@ from starlette.responses import Response
 
 from app.api import catalogue
 from app.api.caching import NO_STORE, state_response, wants_fresh
+from app.api.middleware import is_head
 from app.api.observing import note_lookup
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
@@ -51,7 +52,7 @@ async def get_message_state(
     refusal = over_quota(request, 1)
     if refusal is not None:
         return refusal
-    if wait:
+    if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
     engine: Engine = request.app.state.engine
     answers = await engine.lookup([id_], detail, fresh=wants_fresh(request.scope))
