@@ -23,10 +23,9 @@ import array
 import asyncio
 import contextlib
 import fcntl
-import re
 import termios
 import urllib.parse
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import httptools
 import uvicorn
@@ -36,25 +35,18 @@ from uvicorn.server import ServerState
 
 from app.server import refusals
 from app.server.connections import Connections
+from app.server.framing import CHUNK_BYTES, LENGTHS, NOTED, Framing, read_target
 from app.server.refusals import Reason
 from app.telemetry.metrics import Closed
 
-BLANK_LINE = b"\r\n\r\n"
-PIECE_BYTES = 16 * 1024
-"""Of a chunked body at a time."""
 AHEAD_BYTES = 64 * 1024
 """Up to so much input may wait behind a request and reading goes on, by which a caller's leaving is noticed."""
-CHUNK_BYTES = 12
-"""What a chunk costs besides its data and extension: eight digits and two line ends."""
 
 # States of a connection, in their order.
 IDLE, HEAD, BODY, ANSWERING, REFUSED, LINGERING = range(6)
 # Why reading is paused.
 _AHEAD, _UNREAD_BODY, _NO_ROOM = 1, 2, 4
 
-_FRAMING = frozenset({b"content-length", b"transfer-encoding"})
-_NOTED = _FRAMING | {b"host", b"expect"}
-_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
 _KEPT = frozenset({b"origin", b"x-request-id", b"traceparent"})
 """What a refusal knows of a request whose head may be incomplete: the rest could be anything."""
 
@@ -80,7 +72,7 @@ class _Flow(FlowControl):
 
 
 class _Exchange(RequestResponseCycle):
-    """One request and its answer."""
+    """One request that has a body, and its answer."""
 
     async def send(self, message: Any) -> None:
         """Say that the connection ends where the answer begins before the request was read."""
@@ -105,6 +97,26 @@ class _OldExchange(_Exchange):
             self.chunked_encoding = False
             self.expected_content_length = len(message.get("body", b""))
         await super().send(message)
+
+
+class _BodyOnly:
+    """What a parser tells that is fed a head that was read before."""
+
+    def __init__(self, protocol: "HttpProtocol") -> None:
+        self._head_is_there = False
+        self._protocol = protocol
+        self.on_body = protocol.on_body
+        self.on_chunk_header = protocol.on_chunk_header
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a trailer, behind those of the head."""
+        if self._head_is_there:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The fields behind it are a trailer's."""
+        self._head_is_there = True
 
 
 class HttpProtocol(HttpToolsProtocol):
@@ -132,17 +144,9 @@ class HttpProtocol(HttpToolsProtocol):
         # The message that is being read.
         self._message_bytes = 0
         self._has_begun = False
-        self._tail = b""
-        self._head_bytes = 0
-        self._hosts = 0
-        self._valid_host = True
-        self._codings: list[bytes] = []
-        self._length = 0
-        self._trailer_fields = 0
-        self._wire_bytes = 0
-        self._plain_bytes = 0
+        self._framing = Framing(self._limits)
         self._is_upgrade = False
-        self._muted = False
+        self._has_other_parser = False
         self._reason = refusals.MALFORMED
         self._discarded = 0
         # The replies.
@@ -206,43 +210,23 @@ class HttpProtocol(HttpToolsProtocol):
             self._since = self._all.clock()
 
     def _read_head(self, data: bytes, at: int) -> int:
-        room = self._limits.head_bytes - self._head_bytes
-        if room <= 0:
+        end = self._framing.head_end(data, at)
+        if end == at:
             self._refuse(refusals.HEAD_BYTES)
             return at
-        end = self._cut(data, at, room)
         self._state = HEAD
-        self._head_bytes += end - at
         if self._feed(data, at, end) and self._state == HEAD:
-            self._count(end - at)
+            if self._has_begun:
+                self._count(end - at)
+            else:
+                self._state = IDLE  # empty lines before a request: some send one behind a body
         return end
 
     def _read_body(self, data: bytes, at: int) -> int:
-        if not self._codings:
-            end = min(len(data), at + self._length)
-            self._length -= end - at
-            self._feed(data, at, end)
-            return end
-        end = self._cut(data, at, PIECE_BYTES)
-        self._wire_bytes += end - at
-        if self._feed(data, at, end) and self._state == BODY and self._has_many_extras():
+        framing = self._framing
+        end = framing.body_end(data, at)
+        if self._feed(data, at, end) and self._state == BODY and framing.has_many_extras:
             self._refuse(refusals.EXTRAS)
-        return end
-
-    def _cut(self, data: bytes, at: int, most: int) -> int:
-        """Where to stop: behind the next blank line, which may begin in the input before, or after ``most`` bytes."""
-        if self._tail:
-            found = (self._tail + data[at : at + 3]).find(BLANK_LINE)
-            if found >= 0:
-                end = at + found + len(BLANK_LINE) - len(self._tail)
-                self._tail = b""
-                return min(end, at + most)
-        found = data.find(BLANK_LINE, at, at + most)
-        if found >= 0:
-            self._tail = b""
-            return found + len(BLANK_LINE)
-        end = min(len(data), at + most)
-        self._tail = (self._tail + data[max(at, end - 3) : end])[-3:]
         return end
 
     def _feed(self, data: bytes, at: int, end: int) -> bool:
@@ -258,39 +242,25 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _ignore_upgrade(self) -> None:
         """Go on with a parser that knows nothing of the offer. RFC 9110, section 7.8: a server may ignore it."""
-        self.parser = httptools.HttpRequestParser(self)
         self._is_upgrade = False
-        framing = [name + b": " + value + b"\r\n" for name, value in self.headers if name in _FRAMING]
-        self._muted = True
-        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(framing) + b"\r\n")
-        self._muted = False
+        self._has_other_parser = True
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+        lengths = [name + b": " + value + b"\r\n" for name, value in self.headers if name in LENGTHS]
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(lengths) + b"\r\n")
 
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         """The first byte of a request line."""
-        if self._muted:
-            return
         super().on_message_begin()
         self._has_begun = True
-        self._hosts = 0
-        self._valid_host = True
-        self._codings = []
-        self._length = 0
-        self._trailer_fields = 0
-
-    def on_url(self, url: bytes) -> None:
-        """A part of the request target."""
-        if not self._muted:
-            self.url += url
+        self._framing.begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field: of the head, or of a trailer, which counts for nothing (RFC 9110, section 6.5.1)."""
-        if self._muted:
-            return
         if self._state != HEAD:
-            self._trailer_fields += 1
-            if self._trailer_fields > self._limits.head_fields:
+            self._framing.trailer_fields += 1
+            if self._framing.has_many_extras:
                 self._reject(refusals.EXTRAS)
             return
         name = name.lower()
@@ -298,48 +268,35 @@ class HttpProtocol(HttpToolsProtocol):
         if len(headers) >= self._limits.head_fields:
             self._reject(refusals.HEAD_FIELDS)
         headers.append((name, value))
-        if name in _NOTED:
-            self._note(name, value.strip(b" \t"))
-
-    def _note(self, name: bytes, value: bytes) -> None:
-        if name == b"host":
-            self._hosts += 1
-            self._valid_host = _HOST.fullmatch(value) is not None
-        elif name == b"content-length":
-            # Digits that fit into 64 bits, once: httptools has seen to that.
-            self._length = int(value)
-        elif name == b"transfer-encoding":
-            self._codings.append(value.lower())
-        elif value.lower() == b"100-continue":
+        if name in NOTED and self._framing.note(name, value.strip(b" \t")):
             self.expect_100_continue = True
 
     def on_headers_complete(self) -> None:
         """The head is there: check it, and let the application begin."""
-        if self._muted:
-            return
         parser = self.parser
         scope = self.scope
         version = parser.get_http_version()
         scope["method"] = method = parser.get_method().decode("ascii")
+        mistake = self._framing.mistake(version)
+        if mistake is not None:
+            self._reject(mistake)
         scope["path"], scope["raw_path"], scope["query_string"] = self._target(method)
-        self._check_head(version)
         if version != "1.1":
             scope["http_version"] = version
         self._is_upgrade = parser.should_upgrade()
         if self._message_bytes:
             self._message_bytes = 0
             self._recount()
-        self._head_bytes = 0
-        self._wire_bytes = self._plain_bytes = 0
         self._state = BODY
         modern = version == "1.1"
+        kind = (_Exchange if self._framing.has_body else RequestResponseCycle) if modern else _OldExchange
         self._begin(
-            _Exchange if modern else _OldExchange,
+            kind,
             expect=self.expect_100_continue and modern,
             keep_alive=modern and parser.should_keep_alive(),
         )
 
-    def _begin(self, kind: type[_Exchange], *, expect: bool, keep_alive: bool) -> None:
+    def _begin(self, kind: type[RequestResponseCycle], *, expect: bool, keep_alive: bool) -> None:
         self.cycle = kind(
             scope=self.scope,
             transport=cast(asyncio.Transport, self),
@@ -355,38 +312,25 @@ class HttpProtocol(HttpToolsProtocol):
         )
         self._start_asgi_task(self.cycle, self.app)
 
-    def _check_head(self, version: str) -> None:
-        if version not in ("1.1", "1.0"):
-            self._reject(refusals.VERSION)
-        # HTTP/1.0 has no Host; two are a mistake, or an attempt to be one host to a proxy and another one to us.
-        if (self._hosts != 1 and (self._hosts or version == "1.1")) or not self._valid_host:
-            self._reject(refusals.HOST)
-        if self._codings and (self._codings != [b"chunked"] or version == "1.0"):
-            self._reject(refusals.CODING)
-
     def _target(self, method: str) -> tuple[str, bytes, bytes]:
-        """The request target's path, raw path and query; it may name a host as well (RFC 9112, section 3.2)."""
-        try:
-            parsed = httptools.parse_url(self.url)
-        except httptools.HttpParserInvalidURLError:
-            if method != "CONNECT":
-                self._reject(refusals.MALFORMED)
-            raw_path, query = b"/", b""
-        else:
-            raw_path, query = parsed.path or b"/", parsed.query or b""
-        path = raw_path.decode("latin-1")
+        """Path, raw path and query of the request target. Rejects one that is not valid."""
+        target = read_target(self.url, method)
+        if target is None:
+            self._reject(refusals.MALFORMED)
+        raw_path, query = target
+        path = raw_path.decode("ascii")
         if "%" in path:
             path = urllib.parse.unquote(path)
         return self.root_path + path, self.root_path.encode("ascii") + raw_path, query
 
-    def _reject(self, reason: Reason) -> None:
+    def _reject(self, reason: Reason) -> NoReturn:
         self._reason = reason
         raise _Refused
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
         cycle = self.cycle
-        self._plain_bytes += len(body)
+        self._framing.plain_bytes += len(body)
         self._count(len(body))
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
@@ -395,20 +339,17 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_chunk_header(self) -> None:
         """A chunk begins."""
-        self._plain_bytes += CHUNK_BYTES
+        self._framing.plain_bytes += CHUNK_BYTES
 
     def on_message_complete(self) -> None:
         """The request is there."""
         if self._is_upgrade:
             return
-        if self._codings and self._has_many_extras():
+        if self._framing.has_many_extras:
             self._reject(refusals.EXTRAS)
         self._state = ANSWERING
         self.cycle.more_body = False
         self.cycle.message_event.set()
-
-    def _has_many_extras(self) -> bool:
-        return self._wire_bytes - self._plain_bytes > self._limits.head_bytes
 
     # Input that waits.
 
@@ -513,6 +454,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._since = self._all.clock()
         self._has_begun = False
         self._message_bytes = 0
+        if self._has_other_parser:
+            self.parser = httptools.HttpRequestParser(self)
+            self._has_other_parser = False
         if self._ahead:
             self._read(self._ahead, self._ahead_at)
         if self.unread:
@@ -545,7 +489,7 @@ class HttpProtocol(HttpToolsProtocol):
                 refused["headers"] += [(b"x-request-id", before["state"]["request_id"].encode())]
         refused["state"]["refusal"] = reason.refusal(self._limits)
         self.scope = refused
-        self._begin(_Exchange, expect=False, keep_alive=False)
+        self._begin(RequestResponseCycle, expect=False, keep_alive=False)
         self.cycle.more_body = False
 
     def _refused_scope(self) -> Any:
