@@ -12,7 +12,7 @@ from app.api.observing import note_lookup
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
-from app.api.routing import StateRoute
+from app.api.routing import BatchRoute, StateRoute
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
 from app.api.waiting import wait_for_state
 from app.lookup.engine import Engine, Found
@@ -20,7 +20,7 @@ from app.lookup.failures import LookupFailure
 from app.lookup.platform import Answer
 from app.lookup.states import MessageRecord
 
-router = APIRouter(prefix="/messages", tags=["Messages"])
+router = APIRouter(prefix="/messages", tags=["Messages"], route_class=BatchRoute)
 state_router = APIRouter(prefix="/messages", tags=["Messages"], route_class=StateRoute)
 
 
