@@ -29,7 +29,14 @@ less than 40 MiB, and a thousand lookups over a thousand connections, before a p
 40 requests.
 """
 
-_QUICK = f"head {SHORT_LIMITS.head_seconds:g} s, body {SHORT_LIMITS.body_seconds:g} s, silence {SHORT_LIMITS.idle_seconds:g} s"
+_QUICK = ", ".join(
+    f"{what} {seconds:g} s"
+    for what, seconds in (
+        ("head", SHORT_LIMITS.head_seconds),
+        ("body", SHORT_LIMITS.body_seconds),
+        ("silence", SHORT_LIMITS.idle_seconds),
+    )
+)
 CLIENTS = f"""## Clients
 
 What odd, slow and hostile clients get. Each row is a test (`tests/door/test_door.py`): raw bytes on a real socket, the

@@ -14,6 +14,9 @@ from app.telemetry.metrics import Closed, Metrics
 
 READ_BYTES = 256 * 1024
 """What one read from a socket brings at most: uvloop's and asyncio's buffers have this size."""
+LAST_READS = 18
+"""Reads that may still come when the last room is used up: a new connection is read from before it can be paused, and
+each of the 16 listeners of the start accepts one in a turn of the event loop."""
 SMALL_READ_BYTES = 4096
 """Input that is read although there is no room: a request like most of them."""
 ROOM_SECONDS = 0.05
@@ -66,12 +69,18 @@ class Connections:
         # Room for reads that are under way when the limit is reached, and for small ones until there is room again.
         self._full_at = min(limits.input_bytes * 3 // 4, limits.input_bytes - 2 * READ_BYTES)
         self._room_at = self._full_at * 2 // 3
+        self._most = limits.input_bytes - min(LAST_READS * READ_BYTES, limits.input_bytes // 8)
         self._looking: asyncio.Task[None] | None = None
 
     @property
     def unread(self) -> int:
         """Bytes of input that are read and not answered yet."""
         return self._unread
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether there is no room even for small input, and so none for new connections."""
+        return self._unread >= self._most
 
     def any_busy(self) -> bool:
         """Whether any request is there whose answer is not; an incomplete one is none."""
@@ -126,11 +135,10 @@ class Connections:
 
     async def _look_for_small_input(self) -> None:
         """Nobody is to wait for those who sent much, so a small request is read even now, as long as it fits at all."""
-        most = self.limits.input_bytes - 2 * READ_BYTES
         while True:
             await asyncio.sleep(ROOM_SECONDS)
             for connection in list(self._open()):
-                if self._unread >= most:
+                if self.is_overfull:
                     break
                 if not connection.unread and 0 < connection.waiting_bytes() <= SMALL_READ_BYTES:
                     connection.resume_with_room()

@@ -33,6 +33,7 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
+from app.api.middleware import MAX_BODY_BYTES
 from app.server import refusals
 from app.server.connections import Connections
 from app.server.framing import CHUNK_BYTES, LENGTHS, NOTED, Framing, read_target
@@ -160,8 +161,11 @@ class HttpProtocol(HttpToolsProtocol):
         """A caller is there."""
         super().connection_made(transport)
         self.flow = _Flow(self)
-        if self._all.full:
-            self.pause_for_room()
+        if self._all.is_overfull:
+            self._end("input-bytes")
+        elif self._all.full:
+            # Not now: uvloop begins to read when this returns.
+            self.loop.call_soon(self.pause_for_room)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
@@ -331,7 +335,9 @@ class HttpProtocol(HttpToolsProtocol):
         """A part of the body."""
         cycle = self.cycle
         self._framing.plain_bytes += len(body)
-        self._count(len(body))
+        # Of a longer body nothing is kept: the application refuses it, or throws it away.
+        if self._message_bytes <= MAX_BODY_BYTES:
+            self._count(len(body))
         cycle.body += body
         if len(cycle.body) > HIGH_WATER_LIMIT:
             self.flow.pause_reading()
@@ -380,8 +386,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def pause(self, why: int) -> None:
         """Read nothing for a reason."""
-        if not self._paused:
-            self.transport.pause_reading()
+        self.transport.pause_reading()
         self._paused |= why
 
     def resume(self, why: int) -> None:

@@ -197,6 +197,30 @@ async def test_all_connections_together_hold_a_bounded_input_and_small_requests_
         assert (door.server.all_connections.unread, door.server.all_connections.full) == (0, False)
 
 
+async def test_new_connections_do_not_go_beyond_the_bound() -> None:
+    limits = replace(SMALL_ROOM, input_bytes=8 * 1024 * KIB, stuck_seconds=60)
+    head = request("POST", "/messages/states", "Content-Type: application/json", "Content-Length: 1000000")
+    most = 0
+    async with at_the_door(limits) as door, AsyncExitStack() as stack:
+        for _ in range(120):
+            caller = await stack.enter_async_context(door.caller())
+            caller.writer.write(head + b"[" * 250 * KIB)
+            await a_few_turns()
+            most = max(most, door.server.all_connections.unread)
+        assert door.server.all_connections.full
+        assert most <= limits.input_bytes
+
+
+async def test_a_body_that_is_thrown_away_takes_no_room() -> None:
+    async with at_the_door() as door, door.caller() as caller:
+        await caller.send(request("GET", "/messages/states/events?id=82217", f"Content-Length: {2**40}"))
+        await until(lambda: waiters(door) == 1)
+        for _ in range(100):
+            await caller.send(b"x" * 64 * KIB)
+        assert door.server.all_connections.unread <= 1200 * KIB
+        assert waiters(door) == 1
+
+
 async def test_input_that_does_not_move_makes_room() -> None:
     async with at_the_door(SMALL_ROOM) as door, AsyncExitStack() as stack:
         callers = [await stack.enter_async_context(door.caller()) for _ in range(30)]
