@@ -14,6 +14,7 @@ PIECE_BYTES = 16 * 1024
 """Of a chunked body at a time."""
 CHUNK_BYTES = 12
 """What a chunk costs besides its data and extension: eight digits and two line ends."""
+SPACE = 0x20
 LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
 NOTED = LENGTHS | {b"host", b"expect"}
 
@@ -32,6 +33,7 @@ class Framing:
         "_codings",
         "_head_bytes",
         "_hosts",
+        "_known_host",
         "_length",
         "_limits",
         "_tail",
@@ -46,23 +48,33 @@ class Framing:
         # The last bytes, as long as they may be the beginning of a blank line.
         self._tail = b""
         self._head_bytes = 0
+        # A connection's requests name the same host.
+        self._known_host = b""
+        self._codings: Sequence[bytes] = ()
+        self._length = 0
+        self._wire_bytes = 0
+        self.plain_bytes = 0
+        self.trailer_fields = 0
         self.begin()
 
     def begin(self) -> None:
         """A request line begins."""
         self._hosts = 0
         self._valid_host = True
-        self._codings: Sequence[bytes] = ()
+        if self._codings or self.plain_bytes:
+            self._codings = ()
+            self._wire_bytes = 0
+            self.plain_bytes = 0
+            self.trailer_fields = 0
         self._length = 0
-        self._wire_bytes = 0
-        self.plain_bytes = 0
-        self.trailer_fields = 0
 
     def note(self, name: bytes, value: bytes) -> bool:
         """Take a field of ``NOTED``, its name in small letters. Returns whether the caller waits for 100."""
         if name == b"host":
             self._hosts += 1
-            self._valid_host = _HOST.fullmatch(value) is not None
+            if value != self._known_host:
+                self._valid_host = _HOST.fullmatch(value) is not None
+                self._known_host = value if self._valid_host else b""
         elif name == b"content-length":
             # Digits that fit into 64 bits, once: the parser has seen to that.
             self._length = int(value)
@@ -95,6 +107,17 @@ class Framing:
         return (
             self._wire_bytes - self.plain_bytes > self._limits.head_bytes
             or self.trailer_fields > self._limits.head_fields
+        )
+
+    def is_one_head(self, data: bytes) -> bool:
+        """Whether this is a whole head and nothing else, as most reads are, at the beginning of a message."""
+        end = len(data) - len(BLANK_LINE)
+        return (
+            end > 0
+            and not self._head_bytes
+            and data[0] > SPACE
+            and data.find(BLANK_LINE) == end
+            and len(data) <= self._limits.head_bytes
         )
 
     def head_end(self, data: bytes, at: int) -> int:

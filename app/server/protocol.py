@@ -145,6 +145,7 @@ class HttpProtocol(HttpToolsProtocol):
         # The message that is being read.
         self._message_bytes = 0
         self._has_begun = False
+        self._has_body = False
         self._framing = Framing(self._limits)
         self._is_upgrade = False
         self._has_other_parser = False
@@ -184,7 +185,12 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Input."""
         state = self._state
-        if state < ANSWERING:
+        if state == IDLE and self._framing.is_one_head(data):
+            # Most reads: all of _read that there is to do.
+            self._state = HEAD
+            if self._feed(data, 0, len(data)) and self._state < ANSWERING:
+                self._since = self._all.clock()
+        elif state < ANSWERING:
             self._read(data, 0)
         elif state == ANSWERING:
             self._keep(data)
@@ -293,7 +299,8 @@ class HttpProtocol(HttpToolsProtocol):
             self._recount()
         self._state = BODY
         modern = version == "1.1"
-        kind = (_Exchange if self._framing.has_body else RequestResponseCycle) if modern else _OldExchange
+        self._has_body = self._framing.has_body
+        kind = (_Exchange if self._has_body else RequestResponseCycle) if modern else _OldExchange
         self._begin(
             kind,
             expect=self.expect_100_continue and modern,
@@ -351,7 +358,7 @@ class HttpProtocol(HttpToolsProtocol):
         """The request is there."""
         if self._is_upgrade:
             return
-        if self._framing.has_many_extras:
+        if self._has_body and self._framing.has_many_extras:
             self._reject(refusals.EXTRAS)
         self._state = ANSWERING
         self.cycle.more_body = False

@@ -125,6 +125,7 @@ VALID_REQUESTS = [
     ),
     Case("asks about the whole service (OPTIONS *)", [request("OPTIONS", "*")], [NOT_FOUND], True),
     Case("sends empty lines before a request", [b"\r\n\r\n" + get() + b"\r\n" + get()], [OK, OK], True),
+    Case("sends empty lines in packets of their own", [b"\r\n\r", b"\n", b"\r\n\r\n", get()], [OK], True),
     Case("sends each byte in a packet of its own", bytewise(get() + batch() + chunked()), [OK, OK, OK], True),
     Case("pipelines different requests", [get() + batch() + chunked() + get("/no")], [OK, OK, OK, NOT_FOUND], True),
     Case("asks with HEAD", [request("HEAD", "/livez") + get()], [OK, OK], True, methods=["HEAD", "GET"]),
@@ -181,6 +182,7 @@ HEADS = [
 TIME = [
     Case("is silent", [], [], limits=SHORT),
     Case("is silent after a request", [get()], [OK], limits=SHORT),
+    Case("is silent behind empty lines", [get(), b"\r\n\r\n"], [OK], limits=SHORT),
     Case("sends half a head", [get()[:20]], [TOO_SLOW], limits=SHORT),
     Case("sends half a head behind a request", [get() + get()[:20]], [OK, TOO_SLOW], limits=SHORT),
     Case("sends half a body", [batch()[:-5]], [TOO_SLOW], limits=SHORT),
