@@ -144,10 +144,13 @@ def readme(current: str) -> str:
 
 
 def faults(current: str = "") -> str:
-    """``docs/faults.md``: the fault suite."""
+    """``docs/faults.md``: the fault suite, and that of the HTTP server."""
     del current
     tables = (f"## {heading}\n\n{table(fault_table.HEAD, rows)}" for heading, rows in fault_table.sections())
-    return "\n".join([MADE, fault_table.INTRODUCTION, *tables])
+    clients = (
+        f"### {heading}\n\n{table(fault_table.CLIENT_HEAD, rows)}" for heading, rows in fault_table.client_sections()
+    )
+    return "\n".join([MADE, fault_table.INTRODUCTION, *tables, fault_table.CLIENTS, *clients])
 
 
 GENERATED: dict[str, Callable[[str], str]] = {

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from app.api.middleware import is_head
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
@@ -91,6 +92,8 @@ async def stream_message_states(
     refusal = over_quota(request, len(ids))
     if refusal is not None:
         return refusal
+    if is_head(request.scope):
+        return StreamingResponse(iter(()), headers=_HEADERS, media_type=_Stream.media_type)
     watching: Watching = request.app.state.watching
     try:
         subscription = watching.subscribe(ids, detail)

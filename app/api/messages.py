@@ -7,11 +7,12 @@ from starlette.responses import Response
 
 from app.api import catalogue
 from app.api.caching import NO_STORE, state_response, wants_fresh
+from app.api.middleware import is_head
 from app.api.observing import note_lookup
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
-from app.api.routing import StateRoute
+from app.api.routing import BatchRoute, StateRoute
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
 from app.api.waiting import wait_for_state
 from app.lookup.engine import Engine, Found
@@ -19,7 +20,7 @@ from app.lookup.failures import LookupFailure
 from app.lookup.platform import Answer
 from app.lookup.states import MessageRecord
 
-router = APIRouter(prefix="/messages", tags=["Messages"])
+router = APIRouter(prefix="/messages", tags=["Messages"], route_class=BatchRoute)
 state_router = APIRouter(prefix="/messages", tags=["Messages"], route_class=StateRoute)
 
 
@@ -51,7 +52,7 @@ async def get_message_state(
     refusal = over_quota(request, 1)
     if refusal is not None:
         return refusal
-    if wait:
+    if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
     engine: Engine = request.app.state.engine
     answers = await engine.lookup([id_], detail, fresh=wants_fresh(request.scope))

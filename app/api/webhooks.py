@@ -1,8 +1,9 @@
 """What the platform tells of its own accord."""
 
+import asyncio
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -16,7 +17,7 @@ from app.lookup.states import MessageRecord
 
 PREFIX = "/webhooks"
 
-Read = Callable[[bytes], list[MessageRecord]]
+Read = Callable[[bytes], Iterator[list[MessageRecord]]]
 
 router = APIRouter(prefix=PREFIX, tags=["Webhook"])
 
@@ -82,13 +83,16 @@ async def post_message_states(request: Request, token: str) -> Response:
         return problem(request.scope, "route-not-found")
     read: Read = request.app.state.read_webhook
     try:
-        reports = read(await request.body())
+        parts = read(await request.body())
     except ValueError:
         errors = [{"pointer": "", "detail": "The body must be a JSON array."}]
         return problem(request.scope, "invalid-request", errors=errors)
     engine: Engine = request.app.state.engine
-    await engine.hear(reports)
-    taken = [{"id_sms": report.id} for report in reports]
+    taken: list[dict[str, int]] = []
+    for reports in parts:
+        await engine.hear(reports)
+        taken += [{"id_sms": report.id} for report in reports]
+        await asyncio.sleep(0)  # whoever waits is not to wait for all of it
     return Response(dump(taken), headers=NO_STORE, media_type="application/json")
 
 

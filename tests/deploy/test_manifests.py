@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.api import webhooks
-from app.server import KEEP_ALIVE_SECONDS
+from app.server import Limits
 from app.settings_loading import load_settings
 from tests.deploy.breaks import BREAKS
 from tests.deploy.conftest import COMPONENTS
@@ -99,7 +99,7 @@ def test_the_webhook_component_lets_in_the_webhook_and_nothing_else(overlays: di
 
 
 def test_a_kept_alive_connection_outlives_an_ingresses_patience() -> None:
-    assert KEEP_ALIVE_SECONDS > COMMON_INGRESS_KEEP_ALIVE_SECONDS
+    assert Limits().idle_seconds > COMMON_INGRESS_KEEP_ALIVE_SECONDS
 
 
 def test_every_component_is_tried() -> None:
