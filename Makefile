@@ -1,13 +1,15 @@
 .DEFAULT_GOAL := help
 PYTHON ?= python3
-PORT := 8000
-REDIS_PORT := 6399
-PYTEST_ARGS :=
+PORT ?= 8000
+METRICS_PORT ?= 9464
+REDIS_PORT ?= 6399
+PYTEST_ARGS ?=
 # One more than there are processors, since many tests wait for something; CI measures coverage besides, and has the time.
 WORKERS := $(if $(CI),auto,$(shell expr $$(getconf _NPROCESSORS_ONLN) + 1))
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
-LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra redis
+# Extras stay: pip refuses a requirement of `coverage[toml]` that has only `coverage` pinned.
+LOCK := uv pip compile -q --universal --generate-hashes --no-strip-extras --no-emit-index-url --python-version 3.11 --extra redis --extra tracing
 
 # Compiled at once, as pip does: else every process that the tests start would compile all that it imports.
 ifneq ($(UV),)
@@ -16,46 +18,66 @@ else
 INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r
 endif
 
+# An environment whose interpreter is gone, or is another one than PYTHON names, is made anew.
+VERSION := import sys; print(*sys.version_info[:3], sys.implementation.name)
+ifneq ($(wildcard .venv),)
+MADE_OF := $(shell $(BIN)/python -c '$(VERSION)' 2>/dev/null)
+ASKED_FOR := $(if $(filter file default,$(origin PYTHON)),$(MADE_OF),$(shell $(PYTHON) -c '$(VERSION)' 2>/dev/null))
+ifneq ($(MADE_OF),$(ASKED_FOR))
+STALE := yes
+endif
+ifeq ($(MADE_OF),)
+STALE := yes
+endif
+endif
+
 .PHONY: help run run-redis test check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 # A half-made environment would make every later command fail with an error that does not say why.
-.venv/bin/python:
-ifneq ($(UV),)
-	@uv venv -q --allow-existing .venv || { rm -rf .venv; exit 1; }
-else
+.venv/bin/python: $(if $(STALE),FORCE)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo 'Python 3.11 or newer is needed; name one with: make PYTHON=/path/to/python ...' >&2; exit 1; }
+	@rm -rf .venv
+ifneq ($(UV),)
+	@uv venv -q --python '$(PYTHON)' .venv || { rm -rf .venv; exit 1; }
+else
 	@$(PYTHON) -m venv .venv || { rm -rf .venv; exit 1; }
 endif
 
-.venv/.run: requirements.lock | .venv/bin/python
+FORCE:
+
+.venv/.run: requirements.lock $(if $(STALE),FORCE) | .venv/bin/python
 	@echo 'installing what the service needs into .venv'
 	@$(INSTALL) requirements.lock
 	@touch $@
 
-.venv/.dev: requirements-dev.lock | .venv/bin/python
+.venv/.dev: requirements-dev.lock $(if $(STALE),FORCE) | .venv/bin/python
 	@echo 'installing what development needs into .venv'
 	@$(INSTALL) requirements-dev.lock
 	@touch $@
 
 # The environment wins over .env, so this is the sandbox on loopback whatever a .env says.
-run: .venv/.run ## serve the built-in sandbox on 127.0.0.1:8000
-	@UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text exec $(BIN)/python -m app
+run: .venv/.run ## serve the built-in sandbox on 127.0.0.1:8000 (PORT=8001 METRICS_PORT=0 for a second one)
+	@UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) METRICS_PORT=$(METRICS_PORT) LOG_FORMAT=text exec $(BIN)/python -m app
 
-# A Redis of its own, with nothing on disk, that goes when the service goes.
+# A Redis of its own, with nothing on disk, that goes when the service goes. The service waits until the Redis on the port
+# is this process, and so never writes into one that was there before.
 run-redis: .venv/.run ## the same with the system's redis-server behind the cache, on REDIS_PORT (6399)
 	@command -v redis-server >/dev/null || { echo 'redis-server is not installed (apt-get install redis-server)' >&2; exit 1; }
 	@folder=$$(mktemp -d) && trap 'kill $$redis 2>/dev/null; rm -rf "$$folder"' EXIT && trap 'exit 130' INT TERM \
 	  && { redis-server --port $(REDIS_PORT) --bind 127.0.0.1 --save '' --appendonly no --dir "$$folder" --loglevel warning & } \
-	  && redis=$$! && CACHE_URL=redis://127.0.0.1:$(REDIS_PORT)/0 \
-	  UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) LOG_FORMAT=text $(BIN)/python -m app
+	  && redis=$$! && until redis-cli -p $(REDIS_PORT) info server 2>/dev/null | tr -d '\r' | grep -qx "process_id:$$redis"; do \
+	    kill -0 $$redis 2>/dev/null || { echo 'Redis cannot use port $(REDIS_PORT); name another one: make run-redis REDIS_PORT=...' >&2; exit 1; }; \
+	    sleep 0.1; done \
+	  && CACHE_URL=redis://127.0.0.1:$(REDIS_PORT)/0 UPSTREAM_URL=sandbox: HOST=127.0.0.1 PORT=$(PORT) \
+	  METRICS_PORT=$(METRICS_PORT) LOG_FORMAT=text $(BIN)/python -m app
 
 # Bytecode is written whatever the environment says: compiling the tests takes each worker 5 seconds, every time.
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -rs $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
 	$(BIN)/python -m ruff check .
@@ -111,7 +133,7 @@ drill: .venv/.run ## rehearse one fault after another: metrics must name each ca
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock
-	$(LOCK) --upgrade -c requirements.lock --extra tracing --group dev pyproject.toml -o requirements-dev.lock
+	$(LOCK) --upgrade -c requirements.lock --group dev pyproject.toml -o requirements-dev.lock
 
 clean: ## remove what the other targets made
 	rm -rf .venv openapi/node_modules openapi/examples/build .mypy_cache .ruff_cache .hypothesis .coverage

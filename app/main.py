@@ -56,7 +56,7 @@ def create_app(
         redirect_slashes=False,
         docs_url=None,  # ours, from local files
         redoc_url=None,
-        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.wanted(), "exclude": webhook.is_webhook},
+        telemetry={"logs": False, "metrics": False, "auto_configure": tracing.usable(), "exclude": webhook.is_webhook},
         # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
         middleware=[
             Middleware(DeferredResponses),
@@ -73,5 +73,5 @@ def create_app(
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
     install_handlers(app)
-    install_openapi(app, sandbox.rules())
+    install_openapi(app, sandbox.rules() if settings.sandboxed else [])
     return app

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from app.settings_files import read_secret
+from app.telemetry.redaction import Own
 
 LOOK_SECONDS = 1.5
 """Between two looks; a change counts at the second, so it is noticed within 3 s and one event-loop hiccup."""
@@ -73,7 +74,7 @@ class Secrets:
             else:
                 self._pending[name] = value
         if changed:
-            log.info("read anew from files: %s", ", ".join(name.upper() for name in changed))
+            log.info("read anew from files: %s", Own(", ".join(name.upper() for name in changed)))
         return changed
 
     def _read(self, name: str) -> str | None:
@@ -92,7 +93,7 @@ class Secrets:
             self._complained.discard(name)
         elif expected and name not in self._complained:
             self._complained.add(name)
-            log.warning("the file of %s %s: its former value stays in force", name.upper(), wrong)
+            log.warning("the file of %s %s: its former value stays in force", Own(name.upper()), Own(wrong))
         return value
 
     def _secrets_in(self, name: str, value: str) -> tuple[str, ...]:

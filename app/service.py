@@ -23,7 +23,7 @@ from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.protocol import Cache, Lifetimes
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.engine import Engine
-from app.lookup.policy import Clock
+from app.lookup.policy import Clock, CredentialLockout
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.secrets import LOOK_SECONDS, Secrets
@@ -146,6 +146,7 @@ def build_service(
         attempt_timeout=settings.upstream_attempt_timeout,
         deadline=settings.request_deadline,
         max_queued=settings.max_queued_ids,
+        longest_lockout=sandbox.LOCKOUT_SECONDS if settings.sandboxed else CredentialLockout.LONGEST,
         on_update=subscriptions.on_update if broadcast is None else broadcast.publish,
         on_request=metrics.upstream_request,
         renew_credentials=renew_credentials,

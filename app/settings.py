@@ -1,6 +1,6 @@
 """Every setting: its name is the variable's, its default, its range, and why it exists.
 
-Read from the environment, then ``.env``, then files named like the variable in ``SECRETS_DIR``; empty means unset.
+``app/settings_loading.py`` reads them from the environment, ``.env`` and files; here they are checked.
 ``docs/configuration.md``, ``.env.example`` and the README's table are made from these fields (``make docs``).
 """
 
@@ -8,30 +8,28 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from app import settings_values
-from app.settings_fields import mistake, not_below, number, text
-from app.settings_files import SecretFiles, WithoutBlanks
-from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, is_platform_url, shared_url
+from app.settings_fields import missing, mistake, not_below, number, text
+from app.settings_files import DEFAULT_FOLDER
+from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, shared_url, wrong_in_platform_url
+from app.telemetry.redaction import MIN_SECRET, Own
 
 SANDBOX_URL = "sandbox:"
 SECRET_NAMES = ("upstream_token", "upstream_login", "upstream_password", "api_keys", "webhook_token")
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The service's settings. Times are in seconds unless the name says otherwise."""
 
-    model_config = SettingsConfigDict(
-        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
     host: str = text("127.0.0.1", "Address to listen on; the image sets 0.0.0.0.", "an address or host name")
     port: int = number(8000, 1, 65535, "Port of the public interface.")
     metrics_port: int = number(9464, 0, 65535, "Port of the Prometheus metrics, at HOST; 0 = off.")
-    secrets_dir: str = text("/run/secrets", "Folder of files named like a setting; used where it exists.", "a folder")
+    secrets_dir: str = text(DEFAULT_FOLDER, "Folder of files named like a setting; used where it exists.", "a folder")
 
     upstream_url: str = text(
         "http://lk.mysmpp.ru/json/state.php",
@@ -113,8 +111,9 @@ class Settings(BaseSettings):
     @field_validator("upstream_url")
     @classmethod
     def _is_a_platform_url(cls, value: str) -> str:
-        if value != SANDBOX_URL and not is_platform_url(value):
-            raise mistake("is not a URL of the platform")
+        wrong = None if value == SANDBOX_URL else wrong_in_platform_url(value)
+        if wrong:
+            raise mistake(wrong)
         return value
 
     @field_validator("upstream_timezone")
@@ -136,9 +135,9 @@ class Settings(BaseSettings):
         if value is not None and login is None:
             raise mistake("is set without UPSTREAM_LOGIN", "both of them, or UPSTREAM_TOKEN")
         if value is None and login is not None:
-            raise mistake("is missing although UPSTREAM_LOGIN is set", "both of them, or UPSTREAM_TOKEN")
+            raise missing("is missing although UPSTREAM_LOGIN is set", "both of them, or UPSTREAM_TOKEN")
         if value is None:
-            raise mistake(
+            raise missing(
                 "is missing, and so are UPSTREAM_LOGIN and UPSTREAM_PASSWORD",
                 "one of the two ways; UPSTREAM_URL=sandbox: needs neither",
                 name="upstream_token",
@@ -167,23 +166,10 @@ class Settings(BaseSettings):
     def _is_not_below_the_attempt_timeout(cls, value: float, info: ValidationInfo) -> float:
         return not_below(value, "upstream_attempt_timeout", info)
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The contract's order; our own file source also takes what Kubernetes mounts and forgives a line end."""
-        del file_secret_settings
-        return init_settings, WithoutBlanks(env_settings), WithoutBlanks(dotenv_settings), SecretFiles(settings_cls)
-
     @staticmethod
     def for_sandbox(**overrides: Any) -> "Settings":
-        """Settings that need no secret and read nothing: for the OpenAPI document and for tests."""
-        return _ExplicitSettings(**{"upstream_url": SANDBOX_URL, **overrides})
+        """Settings that need no secret: for tests and tools."""
+        return Settings(**{"upstream_url": SANDBOX_URL, **overrides})
 
     @property
     def timezone(self) -> ZoneInfo:
@@ -210,11 +196,40 @@ class Settings(BaseSettings):
         values = {name: getattr(self, name) for name in type(self).model_fields}
         # Some put a key into the address.
         values["upstream_url"] = self.upstream_url.partition("?")[0]
-        return {name: "set" if isinstance(value, SecretStr) else value for name, value in values.items()}
+        shown = {name: "set" if isinstance(value, SecretStr) else value for name, value in values.items()}
+        # Only the address may hold a secret, put there by mistake.
+        return {
+            name: Own(value) if isinstance(value, str) and name != "upstream_url" else value
+            for name, value in shown.items()
+        }
+
+    def alarms(self) -> list[str]:
+        """What is allowed but surely not meant, one line each, free of secrets."""
+        if not self.sandboxed or not self._credentials:
+            return []
+        names = " and ".join(name.upper() for name in self._credentials)
+        names += " is set" if len(self._credentials) == 1 else " are set"
+        return [
+            f"UPSTREAM_URL: is sandbox: although {names}: EVERY ANSWER IS MADE UP, and the platform is never "
+            "asked; set UPSTREAM_URL to the platform's address, or leave it out for the default"
+        ]
+
+    @property
+    def _credentials(self) -> dict[str, str]:
+        """The account's credentials that are set, by name."""
+        values = {name: getattr(self, name) for name in ("upstream_token", "upstream_login", "upstream_password")}
+        return {name: value.get_secret_value() for name, value in values.items() if value is not None}
 
     def warnings(self) -> list[str]:
         """What is allowed but probably not meant, one line each, free of secrets."""
         lines = []
+        if self.sandboxed and not self._credentials:
+            lines.append("UPSTREAM_URL: is sandbox:, so every answer is made up, and no platform is asked")
+        lines += [
+            f"{name.upper()}: has fewer than {MIN_SECRET} characters, so it is not searched for in the log"
+            for name, value in self._credentials.items()
+            if len(value) < MIN_SECRET
+        ]
         url = urlsplit(self.upstream_url)
         if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
             lines.append("UPSTREAM_URL: plain http sends the account's credentials readable by anyone on the way")
@@ -227,18 +242,3 @@ class Settings(BaseSettings):
                 "REQUEST_DEADLINE: has no room for a retry; 2 x UPSTREAM_ATTEMPT_TIMEOUT + 0.25 s would fit one"
             )
         return lines
-
-
-class _ExplicitSettings(Settings):
-    """Settings from arguments alone."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        *others: PydanticBaseSettingsSource,
-        **named: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        del settings_cls, others, named
-        return (init_settings,)

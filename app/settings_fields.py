@@ -25,6 +25,11 @@ def mistake(wrong: str, allowed: str = "", *, name: str = "") -> PydanticCustomE
     return PydanticCustomError("mistake", "{wrong}", {"wrong": wrong, "allowed": allowed, "name": name})
 
 
+def missing(wrong: str, allowed: str, *, name: str = "") -> PydanticCustomError:
+    """As ``mistake``, for what is nowhere: the complaint will say where was looked for it."""
+    return PydanticCustomError("missing", "{wrong}", {"wrong": wrong, "allowed": allowed, "name": name})
+
+
 def not_below(value: float, other: str, info: ValidationInfo) -> float:
     """The value, unless it is below that of another setting that stands further up."""
     least = info.data.get(other)

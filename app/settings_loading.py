@@ -7,10 +7,11 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from app.library_variables import wrong_library_variables
 from app.secrets import Parts, Secrets
 from app.settings import SECRET_NAMES, Settings
 from app.settings_fields import allowed_values
-from app.settings_files import read_dotenv, unknown_names
+from app.settings_files import read_sources
 from app.settings_urls import secrets_in
 from app.settings_values import api_keys, webhook_token
 
@@ -29,19 +30,20 @@ def load_settings() -> tuple[Settings, Secrets, list[str]]:
     Returns the settings, the secrets among them that files may change, and the warnings. Raises SettingsError with
     a line for each mistake.
     """
-    names = list(Settings.model_fields)
+    sources = read_sources(Settings.model_fields.keys(), os.environ, Path(".env"))
+    lines = [mistake.line for mistake in sources.mistakes] + wrong_library_variables(os.environ)
     try:
-        dotenv = read_dotenv(Path(".env"))
-        settings = Settings()
+        settings = Settings(**sources.values)
     except ValidationError as error:
-        lines = [line for each in error.errors(include_url=False, include_input=False) for line in _readable(each)]
+        told = {mistake.name for mistake in sources.mistakes}
+        for each in error.errors(include_url=False, include_input=False):
+            if _name(each) not in told:
+                lines += _readable(each, sources.places)
+    if lines:
         # A name typed wrongly is often why another one is missing.
-        raise SettingsError(lines + unknown_names("upstream_", names, os.environ, dotenv)) from None
-    except (OSError, UnicodeError) as error:
-        raise SettingsError([f".env or SECRETS_DIR: cannot be read ({type(error).__name__})"]) from None
-    warnings = settings.warnings() + unknown_names("upstream_", names, os.environ, dotenv, settings.secrets_dir)
-    fixed = {name.lower() for name, value in [*os.environ.items(), *dotenv.items()] if value and value.strip()}
-    return settings, secrets_of(settings, from_files=[name for name in SECRET_NAMES if name not in fixed]), warnings
+        raise SettingsError(lines + sources.misspelled)
+    secrets = secrets_of(settings, from_files=[name for name in SECRET_NAMES if name in sources.from_files])
+    return settings, secrets, settings.warnings() + sources.warnings + sources.misspelled
 
 
 def secrets_of(settings: Settings, from_files: Iterable[str] = ()) -> Secrets:
@@ -71,11 +73,19 @@ _WRONG = {
 }
 
 
-def _readable(error: ErrorDetails) -> list[str]:
+def _name(error: ErrorDetails) -> str:
+    """The field that a complaint is about."""
+    return str(error.get("ctx", {}).get("name") or error["loc"][0])
+
+
+def _readable(error: ErrorDetails, places: str) -> list[str]:
     """``PORT: is out of range; allowed: 1 to 65535`` - never with the value, which may be a secret put in the
     wrong place. A list can have several mistakes, one on each line of the complaint."""
     context = error.get("ctx", {})
-    name = context.get("name") or str(error["loc"][0])
+    name = _name(error)
     wrong = context.get("wrong") or _WRONG.get(error["type"], error["msg"])
     allowed = context.get("allowed") or allowed_values(Settings.model_fields[name])
-    return [f"{name.upper()}: {line}" + (f"; allowed: {allowed}" if allowed else "") for line in wrong.splitlines()]
+    looked = f" ({places})" if error["type"] == "missing" else ""
+    return [
+        f"{name.upper()}: {line}{looked}" + (f"; allowed: {allowed}" if allowed else "") for line in wrong.splitlines()
+    ]

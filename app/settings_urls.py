@@ -3,7 +3,7 @@
 import re
 from importlib.util import find_spec
 from typing import Annotated, Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
@@ -12,39 +12,68 @@ from app.settings_fields import mistake
 MEMORY_URL = "memory:"
 
 
-def is_platform_url(url: str) -> bool:
-    """Whether it leads to a platform: plain, without credentials, which have settings of their own."""
+def wrong_in_platform_url(url: str) -> str | None:
+    """Which part of the platform's address is wrong, without showing any of it; None where none is.
+
+    It is plain and without credentials, which have settings of their own.
+    """
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        unwanted = parts.username is not None or parts.password is not None or bool(parts.fragment)
     except ValueError:
-        return False
-    return usable and not unwanted and url.isascii() and url.isprintable() and " " not in url
+        return _WRONG_BRACKETS
+    if parts.username is not None or parts.password is not None:
+        return "has a user or a password in it, which have settings of their own"
+    return (
+        _wrong_in_address(url, parts, ("http", "https"))
+        or _wrong_characters(url)
+        or ("has a fragment (#...)" if "#" in url else None)
+    )
 
 
-def is_redis_url(url: str) -> bool:
-    """Whether redis-py would understand it as it is meant.
+def wrong_in_redis_url(url: str) -> str | None:
+    """Which part of a cache's address redis-py would not understand as it is meant; None where none is.
 
     Of its options only those of TLS are let through: others would undo what the service relies on, as time limits.
     """
     try:
         parts = urlsplit(url)
-        options = [name for name, _ in parse_qsl(parts.query, strict_parsing=bool(parts.query))]
+    except ValueError:
+        return _WRONG_BRACKETS
+    if "#" in url:
+        return "has a # in it; in a password write it as %23"
+    wrong = _wrong_in_address(url, parts, ("redis", "rediss"))
+    if wrong is None and re.fullmatch(r"/?|/[0-9]{1,5}", parts.path) is None:
+        wrong = "has a path that is no number of a database"
+    if wrong is None and "?" in url:
+        try:
+            options = [name for name, _ in parse_qsl(parts.query, strict_parsing=True)]
+        except ValueError:
+            options = [""]
+        if parts.scheme == "redis" or not all(name.startswith("ssl_") for name in options):
+            wrong = "has options (?...) other than ssl_... of rediss://"
+    return wrong or _wrong_characters(url)
+
+
+_WRONG_BRACKETS = "has a host in brackets that is no IPv6 address"
+
+
+def _wrong_in_address(url: str, parts: SplitResult, schemes: tuple[str, ...]) -> str | None:
+    """What is wrong with scheme, host and port."""
+    if parts.scheme not in schemes or not url.lower().startswith(f"{parts.scheme}://"):
+        return f"does not begin with {' or '.join(f'{scheme}://' for scheme in schemes)}"
+    if not parts.hostname:
+        return "has no host"
+    try:
         port = parts.port
     except ValueError:
-        return False
-    return (
-        parts.scheme in {"redis", "rediss"}
-        and bool(parts.hostname)
-        and port != 0
-        and re.fullmatch(r"/?|/[0-9]{1,5}", parts.path) is not None
-        and not parts.fragment
-        and all(parts.scheme == "rediss" and name.startswith("ssl_") for name in options)
-        and url.isascii()
-        and url.isprintable()
-        and " " not in url
-    )
+        port = 0
+    return "has a port that is none of 1 to 65535" if port == 0 else None
+
+
+def _wrong_characters(url: str) -> str | None:
+    if " " in url or not url.isprintable():
+        return "has a space or a control character in it"
+    return None if url.isascii() else "has characters beyond ASCII; write a host in punycode, others as %XX"
 
 
 def secrets_in(url: str) -> list[str]:
@@ -61,10 +90,13 @@ def shared_url(value: SecretStr) -> str | None:
 
 def _checked_url(value: SecretStr) -> SecretStr:
     url = shared_url(value)
-    if url is not None and not is_redis_url(url):
-        raise mistake("is not the URL of a cache")
+    wrong = None if url is None else wrong_in_redis_url(url)
+    if wrong is not None:
+        raise mistake(wrong)
     if url is not None and find_spec("redis") is None:
-        raise mistake("needs the extra redis: pip install 'message-state-proxy[redis]'", "without it, memory:")
+        raise mistake(
+            "needs the extra redis: pip install '.[redis]' in the folder of the source", "without it, memory:"
+        )
     return value
 
 

@@ -20,6 +20,7 @@ Network = IPv4Network | IPv6Network
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")  # stands in a path as it is (RFC 3986, section 2.3)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = re.compile(r"[!-+\--~]*")  # printable ASCII without space and comma
+_OTHER_SEPARATOR = re.compile(r"(?:[\r\n]+|;)\s*[A-Za-z0-9._-]{1,64}:")  # what follows it looks like the next entry
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
@@ -31,6 +32,11 @@ def api_keys(text: str) -> dict[str, str]:
     mistakes = []
     for position, entry in _entries(text):
         name, colon, key = entry.partition(":")
+        separator = _OTHER_SEPARATOR.search(key)
+        if separator:
+            shown = "line end" if separator[0][0] in "\r\n" else separator[0][0]
+            mistakes.append(f"entry {position} has a {shown} between two keys, where a comma belongs")
+            continue
         if not colon:
             mistakes.append(f"entry {position} is not of the form name:key")
             continue

@@ -1,18 +1,25 @@
-"""The start: settings, socket, server; every mistake in it is a readable line and exit status 2."""
+"""The start: settings, socket, server; every mistake in it is a readable line and exit status 2.
+
+The settings are read before the rest of the service is loaded: some libraries fail on a wrong variable while they load.
+"""
 
 import errno
+import gc
 import logging
+import os
 import socket
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from app.main import create_app
-from app.server import Server
+from app.secrets import Secrets
+from app.settings import LOOPBACK_HOSTS
 from app.settings_loading import SettingsError, load_settings
-from app.telemetry import tracing
+from app.settings_values import api_keys
 from app.telemetry.logs import configure_logs
-from app.telemetry.metrics import serve_metrics
+from app.telemetry.redaction import Own
 
 EXIT_BAD_START = 2
 LISTENERS = 16
@@ -28,31 +35,59 @@ def main() -> None:
     """Serve until a signal ends it."""
     try:
         settings, secrets, warnings = load_settings()
-        if tracing.wanted() and not tracing.available():
-            raise SettingsError([f"{tracing.ENDPOINT_VARIABLES[0]}: traces need the extra `tracing`; allowed: unset"])
         if settings.metrics_port == settings.port:
             # Two sockets that do not listen yet may share an address, so the second start would fail late.
             raise SettingsError(["METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics"])
         listener = bind(settings.host, settings.port)
+        with _no_search_for_garbage():
+            from app.main import create_app  # noqa: PLC0415 - not before the variables are known to be right
+            from app.server import Server  # noqa: PLC0415 - as above
+            from app.telemetry import tracing  # noqa: PLC0415 - as above
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
         app = create_app(settings, secrets=secrets, every_half_second=summary.flush)
         open_metrics(app.state.service.metrics.registry, settings.host, settings.metrics_port)
     except SettingsError as error:
         print(*error.lines, sep="\n", file=sys.stderr)  # noqa: T201 - the operator's terminal, not an event
         sys.exit(EXIT_BAD_START)
-    for line in warnings:
-        log.warning("%s", line)
+    for line in settings.alarms():
+        log.error("%s", Own(line))
+    for line in [*warnings, *tracing.warnings(os.environ)]:
+        log.warning("%s", Own(line))
+    _tell_callers(secrets)
     log.info("effective settings", extra={"fields": {"settings": settings.shown()}})
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%s - browse http://%s:%s/docs", shown, port, shown, port)
+    log.info("listening on http://%s:%s - browse http://%s:%s/docs", Own(shown), port, Own(shown), port)
+    if settings.host in LOOPBACK_HOSTS:
+        log.info("only this machine, or container, gets there: HOST is a loopback address")
     Server(app, settings.shutdown_grace).run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
+
+
+@contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """What a module makes is there to stay. Looking through all of it for garbage, again and again, while the next
+    modules load takes a seventh of the start (docs/performance.md)."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
+def _tell_callers(secrets: Secrets) -> None:
+    """Whose keys are taken, so that a key put in wrongly is noticed before its caller is turned away."""
+    text = secrets.get("api_keys")
+    if text:
+        log.info("callers with a key: %s", Own(", ".join(api_keys(text).values())))
 
 
 def open_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
     """Serve the metrics unless the port is 0. Raises SettingsError with a readable line."""
     if port:
         try:
+            from app.telemetry.metrics import serve_metrics  # noqa: PLC0415 - not before the variables are right
+
             serve_metrics(registry, host, port)
         except OSError as error:
             raise SettingsError([_cannot_listen("METRICS_PORT", host, port, error)]) from None
@@ -81,5 +116,12 @@ def bind(host: str, port: int) -> socket.socket:
 
 def _cannot_listen(name: str, host: str, port: int, error: OSError) -> str:
     culprit = "HOST" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else name
-    allowed = _ADDRESS if culprit == "HOST" else "a port that is free on it"
-    return f"{culprit}: cannot listen on {host}:{port} ({error.strerror or error}); allowed: {allowed}"
+    why, allowed = error.strerror or str(error), "a port that is free on it"
+    if culprit == "HOST":
+        allowed = _ADDRESS
+    elif error.errno in (errno.EACCES, errno.EPERM):
+        why = "this user has no right to ports below 1024" if port < 1024 else "this user has no right to it"
+        allowed = "a port from 1024 on, or the capability CAP_NET_BIND_SERVICE"
+    elif name == "METRICS_PORT" and error.errno == errno.EADDRINUSE:
+        allowed = "a port that is free on it, or 0 for no metrics; each instance on a machine needs one of its own"
+    return f"{culprit}: cannot listen on {host}:{port} ({why}); allowed: {allowed}"

@@ -36,7 +36,8 @@ def environment_without_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """A developer's own settings and proxies must not decide what a test sees."""
     for name in list(os.environ):
         folded = name.lower()
-        if folded in Settings.model_fields or folded.startswith("upstream_") or folded.endswith("_proxy"):
+        read = folded in Settings.model_fields or folded.startswith(("upstream_", "otel_", "ssl_cert_", "prometheus_"))
+        if read or folded.endswith("_proxy"):
             monkeypatch.delenv(name)
 
 

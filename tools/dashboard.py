@@ -97,6 +97,21 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ("Shared cache by outcome", "Nothing where CACHE_URL is memory.", "reqps",
              [(_rate(f"{M}_cache_request_duration_seconds_count", by="operation, outcome"),
                "{{operation}} {{outcome}}")]),
+            (
+                "Connections and their unread input",
+                "At 48 MiB larger requests wait for smaller ones.",
+                "short",
+                [
+                    (_gauge(f"{M}_http_connections"), "connections, {{instance}}"),
+                    (_gauge(f"{M}_http_unread_bytes"), "bytes, {{instance}}"),
+                ],
+            ),
+            (
+                "Connections ended by a limit",
+                "Anything but idle is somebody's fault.",
+                "ops",
+                [(_rate(f"{M}_http_connections_closed_total", by="limit"), "{{limit}}")],
+            ),
             ("Versions", "", "short", [(_gauge(f"{M}_build_info", by="version", how="count"), "{{version}}")]),
         ],
     ),

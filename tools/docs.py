@@ -10,10 +10,10 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from app.api.catalogue import CATALOGUE, ProblemType
-from app.settings import SANDBOX_URL, Settings
+from app.settings import Settings
 from app.settings_fields import allowed_values
 from app.upstream import sandbox
-from tools import dashboard
+from tools import dashboard, start_mistakes
 from tools import faults as fault_table
 
 ROOT = Path(__file__).parent.parent
@@ -33,25 +33,60 @@ _CONFIGURATION = """# Configuration
 Every setting is a variable. It is looked up in this order, and the first place that has it wins:
 
 1. the environment,
-2. a file `.env` in the working directory (`.env.example` is a complete one that runs with the sandbox),
+2. a file `.env` in the working directory (start from `.env.example`),
 3. a file named like the variable, in capitals or not, in the folder `SECRETS_DIR`: the way Docker and Kubernetes mount
-   secrets.
+   secrets. `/run/secrets` may be missing; a folder that `SECRETS_DIR` names must be there.
 
 Empty means unset. Space around a value, as a final line end in a file, is no part of it. Times are in seconds.
 
-A mistake stops the start with exit status 2 and one line for each mistake: the name, what is wrong, what is allowed,
-never the value. What is allowed but probably not meant is a warning in the log: plain http to another machine, a
-token beside a login, no `API_KEYS`, a deadline without room for a second attempt, and an `UPSTREAM_…` name that does
-not exist.
+In `.env` a line is `NAME=value`, with or without `export` before it; a comment begins with `#`; quotes may stand around
+a value. A value is taken as it is written: `${NAME}` is not expanded (up to 0.1 it was), so a password may contain it.
+Of a name that is there twice the last value counts that is not empty. `docker run --env-file` reads such a file in its
+own way: there quotes and comments become part of the value. The start refuses quotes around a variable's value.
 
 The service needs either `UPSTREAM_TOKEN`, or `UPSTREAM_LOGIN` and `UPSTREAM_PASSWORD`; with `UPSTREAM_URL=sandbox:` it
 needs neither. The times must not decrease in the order `UPSTREAM_CONNECT_TIMEOUT`, `UPSTREAM_ATTEMPT_TIMEOUT`,
 `REQUEST_DEADLINE`.
 """
 
-_ENV_EXAMPLE = """# Made by `make docs`. Copy it to `.env`: as it is, the service runs with the built-in sandbox.
-# For the platform itself set UPSTREAM_URL, and UPSTREAM_TOKEN or else UPSTREAM_LOGIN and UPSTREAM_PASSWORD.
+_MISTAKES = """## Mistakes and warnings
+
+A mistake stops the start with exit status 2 and one line for each mistake: the file and the line or the name, what is
+wrong, what is allowed; of a secret never the value. Without a mistake these are in the log as warnings:
+
+- plain http to another machine, no `API_KEYS`, a deadline without room for a second attempt,
+- a token beside a login, a credential of fewer than four characters (the log is not searched for it),
+- the sandbox; beside the account's credentials it is an error in the log,
+- a name that is no setting but at most two letters off one, or begins with `UPSTREAM_`, with the nearest one that is:
+  in the environment, in `.env` and in `SECRETS_DIR` (`API_KEYS.txt`),
+- a file in `SECRETS_DIR` that a variable hides, or that is empty; in `.env` a name that is there twice, or `${...}`,
+- traces that are asked for without the extra `tracing`.
+
+The start also logs the names of the callers that have a key.
 """
+
+_LIBRARIES = """## Variables of libraries
+
+These are no settings, and are read from the environment alone:
+
+| variable | heeded by |
+| --- | --- |
+| `SSL_CERT_FILE`, `SSL_CERT_DIR` | TLS to the platform: the authorities to trust instead of the built-in ones |
+| `OTEL_EXPORTER_OTLP_ENDPOINT` and the other `OTEL_...` | [traces](metrics.md#traces), with the extra `tracing` |
+| `OTEL_PROPAGATORS` | the headers by which a trace goes on, with and without that extra |
+| `PROMETHEUS_MULTIPROC_DIR` | the metrics' library; one process needs none, so leave it unset |
+
+Proxy variables (`HTTP_PROXY` and the like) are not heeded.
+"""
+
+_ENV_EXAMPLE = """# Made by `make docs`. Copy it to `.env`, or hand the copy to Docker with --env-file.
+# Fill in the account's credentials, and keys for your callers.
+# A line that begins with # has no effect: it shows a setting with its default.
+# To try the service without an account: UPSTREAM_URL=sandbox: (every answer is made up then).
+"""
+
+_TO_FILL_IN = frozenset({"UPSTREAM_TOKEN", "UPSTREAM_LOGIN", "UPSTREAM_PASSWORD", "API_KEYS"})
+"""What stands in ``.env.example`` ready to be filled in."""
 
 
 def errors(current: str = "") -> str:
@@ -77,17 +112,27 @@ def configuration(current: str = "") -> str:
     """``docs/configuration.md``: every setting."""
     del current
     rows = ((_code(name), _code(default(field)), _allowed(field), why(field)) for name, field in settings())
-    return "\n".join([MADE, _CONFIGURATION, table(("variable", "default", "allowed", "what it is"), rows)])
+    told = ((each.made, f"`{each.told}`") for each in start_mistakes.MISTAKES)
+    return "\n".join(
+        [
+            MADE,
+            _CONFIGURATION,
+            table(("variable", "default", "allowed", "what it is"), rows),
+            _MISTAKES,
+            table(("mistake", "line"), told),
+            _LIBRARIES,
+        ]
+    )
 
 
 def env_example(current: str = "") -> str:
-    """``.env.example``: every setting with its default, except that the platform is the sandbox."""
+    """``.env.example``: every setting with its default, as a comment but for what nobody can do without."""
     del current
     lines = []
     for name, field in settings():
         allowed = _allowed(field)
-        value = SANDBOX_URL if name == "UPSTREAM_URL" else default(field)
-        lines.append(f"# {why(field)}{f' Allowed: {allowed}' if allowed else ''}\n{name}={value}\n")
+        value = f"{name}=" if name in _TO_FILL_IN else f"# {name}={default(field)}"
+        lines.append(f"# {why(field)}{f' Allowed: {allowed}' if allowed else ''}\n{value}\n")
     return "\n".join([_ENV_EXAMPLE, *lines])
 
 
@@ -99,10 +144,13 @@ def readme(current: str) -> str:
 
 
 def faults(current: str = "") -> str:
-    """``docs/faults.md``: the fault suite."""
+    """``docs/faults.md``: the fault suite, and that of the HTTP server."""
     del current
     tables = (f"## {heading}\n\n{table(fault_table.HEAD, rows)}" for heading, rows in fault_table.sections())
-    return "\n".join([MADE, fault_table.INTRODUCTION, *tables])
+    clients = (
+        f"### {heading}\n\n{table(fault_table.CLIENT_HEAD, rows)}" for heading, rows in fault_table.client_sections()
+    )
+    return "\n".join([MADE, fault_table.INTRODUCTION, *tables, fault_table.CLIENTS, *clients])
 
 
 GENERATED: dict[str, Callable[[str], str]] = {

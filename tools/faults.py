@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from itertools import groupby
 
+from tests.door.case import SHORT as SHORT_LIMITS
+from tests.door.case import Case
+from tests.door.catalogue import CASES
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import SOON, Fault, Step, count
 from tests.faults.wire import AT_THE_DEADLINE, SHORT
@@ -24,6 +27,25 @@ line at any level.
 Two more bounds are tested with the service as a process of its own: hostile bodies, one after another, make it grow by
 less than 40 MiB, and a thousand lookups over a thousand connections, before a platform that takes 0.1 s, are at most
 40 requests.
+"""
+
+_QUICK = ", ".join(
+    f"{what} {seconds:g} s"
+    for what, seconds in (
+        ("head", SHORT_LIMITS.head_seconds),
+        ("body", SHORT_LIMITS.body_seconds),
+        ("silence", SHORT_LIMITS.idle_seconds),
+    )
+)
+CLIENTS = f"""## Clients
+
+What odd, slow and hostile clients get. Each row is a test (`tests/door/test_door.py`): raw bytes on a real socket, the
+application behind the production server. After each row nothing is left behind: no task, no future, no descriptor, no
+input; the log has no warning; and another client is answered. **stays** is a connection that takes another request.
+
+Rows under *Slow* run with scaled down limits ({_QUICK}).
+Clients that leave, that send too much ahead, or that take no reply are in `tests/door/test_connections.py`, floods and
+their memory in `tests/door/test_memory.py`, real proxies and Java's client beside them.
 """
 
 HEAD = ("the platform", "callers see", "the platform sees")
@@ -80,3 +102,15 @@ def _plural(number: str, noun: str) -> str:
 def sections() -> list[tuple[str, list[tuple[str, str, str]]]]:
     """Each heading with its rows."""
     return [(heading, rows(group)) for heading, group in FAULTS.items()]
+
+
+CLIENT_HEAD = ("the client", "answers", "the connection")
+
+
+def client_sections() -> list[tuple[str, list[tuple[str, str, str]]]]:
+    """Each heading with the rows of what clients send."""
+    return [(heading, [_client_row(case) for case in cases]) for heading, cases in CASES.items()]
+
+
+def _client_row(case: Case) -> tuple[str, str, str]:
+    return case.name, ", ".join(map(str, case.answers)) or "none", "stays" if case.stays else "is closed"

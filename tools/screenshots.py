@@ -45,7 +45,7 @@ async def main() -> None:
         with served(Path(page_folder)) as origin:
             variables = {"UPSTREAM_URL": "sandbox:", "CORS_ORIGINS": origin, "METRICS_PORT": "0"}
             async with running(variables, Path(folder)) as service:
-                async with browsing(1280, 1000) as (page, _):
+                async with browsing(1280, 1060) as (page, _):
                     await docs(page, service.url)
                 async with browsing(1280, 640) as (page, _):
                     await page.goto(f"{service.url}/problems/message-not-found")

@@ -78,6 +78,8 @@ class AccessLog:
     def _tell(self, request: "_Ended") -> None:
         scope = request.scope
         state = scope["state"]
+        if "replaced" in state:
+            return  # the server's own refusal is told in place of it
         route = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
         # 0 where the caller left before there was one.

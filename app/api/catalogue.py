@@ -35,6 +35,32 @@ _ROWS = [
         "Nothing, unless a frontend of yours sends it: then its version does not fit the interface.",
     ),
     ProblemType(
+        "malformed-request", 400, "Malformed request",
+        "The bytes are not a valid HTTP/1.1 request.",
+        "The request breaks the rules of HTTP/1.1 (RFC 9110, RFC 9112): not exactly one `Host`, two lengths of the "
+        "body, a transfer coding other than chunked, a character where none may be; or the bytes are another protocol, "
+        "like TLS or HTTP/2.",
+        "Use a maintained HTTP client. Check that the address begins with `http://` where no proxy ends TLS.",
+        "If it comes from your own proxy: compare what it sends with its documentation. Otherwise somebody tries what "
+        "a server does with odd bytes; nothing is left to do.",
+    ),
+    ProblemType(
+        "request-timeout", 408, "Request timeout",
+        "The request did not arrive in time.",
+        "A head took more than 10 s from its first byte, or a body more than 30 s after its head.",
+        "Send the request again, at once and as a whole.",
+        "Many of them: a slow or lossy network in between, a proxy that passes bodies on as they come, or somebody who "
+        "keeps connections busy on purpose.",
+    ),
+    ProblemType(
+        "request-head-too-large", 431, "Request head too large",
+        "The head of the request is larger than 64 KiB or has more than 100 fields.",
+        "Request line and header fields together have more than 64 KiB, or there are more than 100 fields; the same "
+        "limits hold for a body's trailer and chunk extensions.",
+        "Send fewer and shorter header fields; large cookies are the usual cause.",
+        "Nothing, unless a proxy of yours adds the fields.",
+    ),
+    ProblemType(
         "request-too-large", 413, "Request too large",
         "The body is larger than 1 MiB.",
         "The body of a batch is larger than 1 MiB; 1000 ids need less than 20 KiB.",

@@ -67,7 +67,7 @@ class Cors:
 def _preflight(origin: bytes | None, wanted: list[bytes]) -> Response:
     """204 without permission is a refusal too, and one that the browser's console explains well."""
     headers = {"Vary": _PREFLIGHT_VARY}
-    if origin is not None and len(wanted) == 1 and wanted[0].decode("latin-1") in METHODS:
+    if origin is not None and len(wanted) == 1 and wanted[0].decode("latin-1") in (*METHODS, "HEAD"):
         headers |= {"Access-Control-Allow-Origin": origin.decode(), **_PERMISSION}
     return Response(status_code=204, headers=headers)
 

@@ -19,12 +19,12 @@ TAGS = [
 
 
 def introduction(sandbox_rules: list[tuple[str, str]]) -> str:
-    """The text at the top of the page: states, problems, and the sandbox's numbers."""
+    """The text at the top of the page: states, problems, and the sandbox's numbers where there are any."""
     states = "\n".join(
         f"| `{word}` | {state.meaning} | {'yes' if state.final else 'no'} | `{state.outcome}` |"
         for word, state in STATES.items()
     )
-    sandbox = "\n".join(f"| {ids} | {meaning} |" for ids, meaning in sandbox_rules)
+    sandbox = _sandbox(sandbox_rules) if sandbox_rules else ""
     problems = "\n".join(f"- {row.status} [{row.slug}]({row.type}): {row.title}" for row in CATALOGUE.values())
     return f"""What became of message 82216? This service asks the SMS platform and answers in clean JSON.
 
@@ -48,14 +48,19 @@ that says what the caller and what the operator does about it.
 {problems}
 
 </details>
+{sandbox}"""
 
+
+def _sandbox(rules: list[tuple[str, str]]) -> str:
+    rows = "\n".join(f"| {ids} | {meaning} |" for ids, meaning in rules)
+    return f"""
 <details><summary>The sandbox's message numbers</summary>
 
-With the built-in sandbox (`UPSTREAM_URL=sandbox:`) a message's number decides what it answers:
+No platform is asked: the sandbox answers (`UPSTREAM_URL=sandbox:`), and a message's number decides what:
 
 | a number that | answers |
 |---|---|
-{sandbox}
+{rows}
 
 </details>
 """
@@ -81,7 +86,7 @@ def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
                 schema.pop("$defs", None)
                 schemas[model.__name__] = schema
             document["components"]["schemas"] = dict(sorted(schemas.items()))
-            complete(document)
+            complete(document, sandboxed=bool(sandbox_rules))
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -48,6 +48,16 @@ async def asset(request: Request, name: str) -> Response:
     return Response(found.content, headers=headers, media_type=found.media_type)
 
 
+@router.get("/problems/", include_in_schema=False)
+async def problems(request: Request) -> Response:
+    """Every problem, explained: HTML for a browser, JSON for others."""
+    headers = {"Vary": "Accept"}
+    if "text/html" in request.headers.get("accept", ""):
+        return HTMLResponse(_index(), headers=headers | {"Content-Security-Policy": PROBLEM_POLICY})
+    listed = {"problems": [explanation(row) for row in CATALOGUE.values()]}
+    return Response(dump(listed), headers=headers, media_type="application/json")
+
+
 @router.get(
     "/problems/{slug}",
     operation_id="getProblem",
@@ -96,6 +106,15 @@ def _html(row: ProblemType) -> str:
         operator=_code(row.operator),
         wait=wait if row.retry_after else "",
     )
+
+
+def _index() -> str:
+    rows = (
+        f'<tr><td class="status">{row.status}</td><td><a href="{row.slug}">{row.slug}</a></td>'
+        f"<td>{escape(row.title)}</td></tr>"
+        for row in CATALOGUE.values()
+    )
+    return Template(template("problems.html")).substitute(rows="\n".join(rows))
 
 
 def _code(text: str) -> str:

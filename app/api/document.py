@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.api.access import needs_key
-from app.api.examples import ANSWERS, PARAMETERS, PROBLEMS, Named
+from app.api.examples import ANSWERS, PARAMETERS, PROBLEMS, SANDBOX_PARAMETERS, Named
 
 Document = dict[str, Any]
 
@@ -83,8 +83,8 @@ _DESCRIPTIONS = {
 }
 
 
-def complete(document: Document) -> None:
-    """Add to the document, in place."""
+def complete(document: Document, *, sandboxed: bool) -> None:
+    """Add to the document, in place. ``sandboxed``: examples that the sandbox alone answers are offered as well."""
     document["servers"] = [{"url": "/", "description": "This service"}]
     components = document["components"]
     components["headers"] = _HEADERS
@@ -96,7 +96,7 @@ def complete(document: Document) -> None:
         # An empty list says that anybody may ask.
         operation["security"] = [{name: []} for name in _SECURITY_SCHEMES] if needs_key(path) else []
         _describe_answers(path, operation)
-        _describe_parameters(operation)
+        _describe_parameters(operation, sandboxed)
         if operation["operationId"] == "getMessageState":
             _describe_conditions(operation)
     _whole_bounds(document)
@@ -143,9 +143,10 @@ def _instance(path: str) -> str:
     return path
 
 
-def _describe_parameters(operation: Document) -> None:
+def _describe_parameters(operation: Document, sandboxed: bool) -> None:
+    known = {**PARAMETERS, **(SANDBOX_PARAMETERS if sandboxed else {})}
     for parameter in operation.get("parameters", []):
-        examples = PARAMETERS.get((operation["operationId"], parameter["name"]))
+        examples = known.get((operation["operationId"], parameter["name"]))
         if examples:
             parameter["examples"] = _named(examples)
 

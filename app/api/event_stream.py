@@ -10,6 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.context import service_of
 from app.api.deferred import DeferredResponse
+from app.api.middleware import is_head
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
@@ -92,6 +93,8 @@ async def stream_message_states(
     refusal = over_quota(request, len(ids))
     if refusal is not None:
         return refusal
+    if is_head(request.scope):
+        return StreamingResponse(iter(()), headers=_HEADERS, media_type=_Stream.media_type)
     watcher = service_of(request).watcher
     try:
         subscription = watcher.subscribe(ids, detail)

@@ -46,9 +46,16 @@ ANSWERS: dict[str, Named] = {
 }
 
 # What "Try it out" offers; the first one is filled in.
+_DOCUMENTED: Named = {"delivered": (f"{EXAMPLE_ID}: delivered, the documented example", EXAMPLE_ID)}
 PARAMETERS: dict[tuple[str, str], Named] = {
+    ("getMessageState", "id"): _DOCUMENTED,
+    ("streamMessageStates", "id"): {"one": ("One message", [EXAMPLE_ID])},
+    ("getProblem", "slug"): {"missing": ("Message not found", "message-not-found")},
+}
+# The same where the sandbox answers.
+SANDBOX_PARAMETERS: dict[tuple[str, str], Named] = {
     ("getMessageState", "id"): {
-        "delivered": ("82216: delivered, the documented example", EXAMPLE_ID),
+        **_DOCUMENTED,
         "progress": ("82217: pending, delivered after 10 s, read after 30 s (sandbox)", 82217),
         "failed": ("82213: failed for good (sandbox)", 82213),
         "missing": ("82218: not known (sandbox)", 82218),
@@ -58,7 +65,6 @@ PARAMETERS: dict[tuple[str, str], Named] = {
     ("streamMessageStates", "id"): {
         "sandbox": ("One that progresses, one that is unknown (sandbox)", [82216, 82217, 82218]),
     },
-    ("getProblem", "slug"): {"missing": ("Message not found", "message-not-found")},
 }
 
 # What an example of these problems says beyond the catalogue's text.

@@ -10,16 +10,17 @@ from app.api.access_log import note_lookup
 from app.api.caching import NO_STORE, state_response, wants_fresh
 from app.api.context import service_of
 from app.api.long_poll import wait_for_state
+from app.api.middleware import is_head
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
-from app.api.routing import StateRoute
+from app.api.routing import BatchRoute, StateRoute
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
 from app.lookup.engine import LookupResult
 from app.lookup.failures import LookupFailure
 from app.lookup.record import Answer, MessageRecord
 
-router = APIRouter(prefix="/messages", tags=["Messages"])
+router = APIRouter(prefix="/messages", tags=["Messages"], route_class=BatchRoute)
 state_router = APIRouter(prefix="/messages", tags=["Messages"], route_class=StateRoute)
 
 
@@ -51,7 +52,7 @@ async def get_message_state(
     refusal = over_quota(request, 1)
     if refusal is not None:
         return refusal
-    if wait:
+    if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
     answers = await service_of(request).engine.lookup([id_], detail, fresh=wants_fresh(request.scope))
     note_lookup(request.scope, answers)
@@ -87,7 +88,7 @@ async def get_message_states(
         Body(
             openapi_examples={
                 "three": {
-                    "summary": "Delivered, pending, unknown (sandbox)",
+                    "summary": "Three messages",
                     "value": {"ids": [82216, 82217, 82218], "detail": False},
                 }
             }

@@ -4,13 +4,14 @@ import logging
 import re
 import secrets
 from collections.abc import Callable
+from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.deferred import respond_through
 from app.api.health import Lifecycle
-from app.api.problems import problem
+from app.api.problems import CallerLeft, problem
 from app.telemetry.logs import request_id_of_log
 
 MAX_BODY_BYTES = 1024 * 1024
@@ -71,8 +72,23 @@ class RequestId:
             request_id_of_log.reset(token)
 
 
+class Refusal(NamedTuple):
+    """Why the server refuses a request that it could not read: a problem of the catalogue, and what happened.
+
+    The server leaves it in ``scope["state"]["refusal"]``, so that the answer has all that every answer has: the request
+    id, the headers, the permission for pages of other origins, the metric and the line in the log.
+    """
+
+    slug: str
+    detail: str
+
+
 class CrashGuard:
-    """Turns an exception that nobody expected into a problem without internals, and logs it with all of them."""
+    """Turns an exception that nobody expected into a problem without internals, and logs it with all of them.
+
+    Two more things happen here, inside of what counts and logs: the server's own refusals are answered, and HEAD is
+    handed on as GET, of which the server sends the head alone (RFC 9110, section 9.3.2).
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -80,8 +96,16 @@ class CrashGuard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         try:
-            await self._app(scope, receive, send)
-            if scope["type"] == "http":
+            if scope["type"] != "http":
+                await self._app(scope, receive, send)
+                return
+            if "refusal" in scope["state"]:
+                refusal: Refusal = scope["state"]["refusal"]
+                await problem(scope, refusal.slug, detail=refusal.detail)(scope, receive, send)
+            elif scope.get("method") == "HEAD":
+                await self._head(scope, receive, send)
+            else:
+                await self._app(scope, receive, send)
                 respond_through(scope, send)
         except Exception:
             if scope["type"] != "http":
@@ -90,6 +114,20 @@ class CrashGuard:
             if "status" in scope["state"]:
                 raise  # too late for another answer: the server ends the connection
             await problem(scope, "internal-error")(scope, receive, send)
+
+    async def _head(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["state"]["head"] = True
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self._app(as_get, receive, send)
+        finally:
+            # Metric and log name the route that was found.
+            scope["route"] = as_get.get("route")
+
+
+def is_head(scope: Scope) -> bool:
+    """Whether only the head of the answer is wanted: then nothing is waited for, streamed or charged."""
+    return "head" in scope["state"]
 
 
 class RequestTooLarge(HTTPException):
@@ -111,13 +149,16 @@ class BodyLimit:
             await self._app(scope, receive, send)
             return
         declared = next((value for name, value in scope["headers"] if name == b"content-length"), b"0")
-        received = 0
+        received, complete = 0, False
 
         async def limited() -> Message:
-            nonlocal received
+            nonlocal received, complete
             if declared.isdigit() and int(declared[:20]) > MAX_BODY_BYTES:
                 raise RequestTooLarge
             message = await receive()
+            if message["type"] == "http.disconnect" and not complete:
+                raise CallerLeft
+            complete = not message.get("more_body", False)
             received += len(message.get("body", b""))
             if received > MAX_BODY_BYTES:
                 raise RequestTooLarge

@@ -11,14 +11,15 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
-from starlette.types import Scope
+from starlette.types import Receive, Scope, Send
 
 from app.api.catalogue import CATALOGUE, COMMON
+from app.api.schemas import MAX_MISTAKES
 from app.lookup.failures import LookupFailure, MessageNotFound
 
 MEDIA_TYPE = "application/problem+json"
-MAX_ERRORS = 100
-"""Mistakes listed in one problem document; a body of a megabyte can hold a hundred thousand."""
+MAX_POINTER = 200
+"""Characters of the place of a mistake: a key may be as long as the body."""
 
 _SLUG_OF_STATUS = {
     400: "invalid-request",
@@ -126,14 +127,30 @@ def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
     return dict(sorted(documented.items()))
 
 
+class CallerLeft(HTTPException):
+    """The caller left before its body was there. FastAPI would call other exceptions a mistake in the body."""
+
+    def __init__(self) -> None:
+        super().__init__(499)
+
+
+class _NoAnswer(Response):
+    """Nobody is there to be answered."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send nothing."""
+
+
 def install_handlers(app: FastAPI) -> None:
     """Make every error of the framework a problem document."""
 
     async def on_http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 - Starlette's handler type is wider than the registration
+        if isinstance(error, CallerLeft):
+            return _NoAnswer()
         slug = _SLUG_OF_STATUS.get(error.status_code, "internal-error")
         errors = [{"pointer": "", "detail": error.detail}] if slug == "invalid-request" else []
-        return problem(request.scope, slug, errors=errors, headers=error.headers)
+        return problem(request.scope, slug, errors=errors, headers=_with_head(error.headers))
 
     async def on_invalid_request(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for this class alone
@@ -143,11 +160,15 @@ def install_handlers(app: FastAPI) -> None:
     app.add_exception_handler(RequestValidationError, on_invalid_request)
 
 
+def _with_head(headers: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    """Whatever answers GET answers HEAD as well."""
+    if headers and headers.get("Allow") == "GET":
+        return {**headers, "Allow": "GET, HEAD"}
+    return headers
+
+
 def _mistakes(errors: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    mistakes = [_mistake(error["loc"], error["type"], error["msg"], error.get("ctx")) for error in errors[:MAX_ERRORS]]
-    if len(errors) > MAX_ERRORS:
-        mistakes.append({"pointer": "", "detail": f"and {len(errors) - MAX_ERRORS} more"})
-    return mistakes
+    return [_mistake(error["loc"], error["type"], error["msg"], error.get("ctx")) for error in errors[:MAX_MISTAKES]]
 
 
 def _mistake(loc: Sequence[str | int], kind: str, message: str, context: Mapping[str, Any] | None) -> dict[str, str]:
@@ -161,5 +182,6 @@ def _mistake(loc: Sequence[str | int], kind: str, message: str, context: Mapping
 
 
 def _pointer(path: Iterable[str | int]) -> str:
-    """A JSON Pointer (RFC 6901)."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in path)
+    """A JSON Pointer (RFC 6901), cut where it is too long to be of use."""
+    pointer = "".join("/" + str(part)[:MAX_POINTER].replace("~", "~0").replace("/", "~1") for part in path)
+    return pointer if len(pointer) <= MAX_POINTER else f"{pointer[:MAX_POINTER]}…"

@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.context import service_of
+from app.api.middleware import is_head
 from app.api.problems import problem
 from app.lookup.policy import Clock
 
@@ -57,7 +58,12 @@ class Quotas:
 
 
 def over_quota(request: Request, ids: int) -> Response | None:
-    """Charge the caller for ids. Returns the problem to answer with where it is over its quota, else None."""
+    """Charge the caller for ids. Returns the problem to answer with where it is over its quota, else None.
+
+    HEAD is free of charge.
+    """
     quotas = service_of(request).quotas
-    wait = quotas.take(request.state.caller, ids) if quotas is not None else 0.0
+    if quotas is None or is_head(request.scope):
+        return None
+    wait = quotas.take(request.state.caller, ids)
     return problem(request.scope, "rate-limited", retry_after=wait) if wait else None

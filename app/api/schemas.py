@@ -1,14 +1,17 @@
 """The public JSON, as callers and the OpenAPI document see it."""
 
 from datetime import datetime
+from itertools import islice
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
 from app.lookup.record import MAX_MESSAGE_ID, STATES, Outcome
 
 MAX_IDS = 1000
+MAX_MISTAKES = 10
+"""Mistakes that a problem document names."""
 MAX_WATCHED = 100
 """Messages in one stream: about what fits into a URL that every proxy takes."""
 MAX_WAIT = 50
@@ -87,6 +90,23 @@ class BatchRequest(BaseModel):
     """The messages whose states are wanted."""
 
     model_config = ConfigDict(strict=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cut(cls, document: object) -> object:
+        """Leave out mistakes that no answer would name: a body of 1 MiB holds a hundred thousand of them.
+
+        What is left is refused for the same reasons. Telling every mistake took pydantic half a second.
+        """
+        if not isinstance(document, dict):
+            return document
+        unknown = islice((name for name in document if name not in cls.model_fields), MAX_MISTAKES)
+        known = (name for name in cls.model_fields if name in document)
+        cut = {name: document[name] for name in (*known, *unknown)}
+        ids = cut.get("ids")
+        if isinstance(ids, list) and len(ids) > MAX_IDS:
+            cut["ids"] = ids[: MAX_IDS + 1]
+        return cut
 
     ids: list[MessageId] = Field(
         min_length=1, max_length=MAX_IDS, description="1 to 1000 message numbers; duplicates are collapsed."

@@ -30,6 +30,7 @@ from app.lookup.policy import Clock, Permit, Policy
 from app.lookup.queue import Entry, Queue
 from app.lookup.record import Answer, Cacheable
 from app.lookup.resolution import Findings, Outcome, Resolution
+from app.telemetry.redaction import Own
 from app.telemetry.tracing import serving
 
 CALLERS_PER_TURN = 25
@@ -97,8 +98,8 @@ class Dispatcher:
         policy: Policy,
         batching: Batching,
         cache: Cache,
-        clock: Clock,
         *,
+        clock: Clock,
         max_in_flight: int,
         attempt_timeout: float,
         on_update: OnUpdate,
@@ -260,7 +261,7 @@ class Dispatcher:
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, entries)
         if failure is not None:
             why = {"why": str(failure), "entries": entries}
-            log.log(failure.log_level, "upstream request failed: %s", failure.slug, extra={"fields": why})
+            log.log(failure.log_level, "upstream request failed: %s", Own(failure.slug), extra={"fields": why})
             rejected = isinstance(failure, CredentialsRejected | AccountLocked)
             if rejected and not self._policy.is_outdated(permit) and self._renew_credentials():
                 self.credentials_changed()

@@ -9,7 +9,7 @@ from app.lookup.batching import Batching
 from app.lookup.cache.protocol import Cache, Cached, Lifetimes
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
-from app.lookup.policy import Clock, Policy
+from app.lookup.policy import Clock, CredentialLockout, Policy
 from app.lookup.queue import Queue, Source
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
 from app.telemetry.logs import request_id_of_log
@@ -28,8 +28,9 @@ class LookupResult(NamedTuple):
 class Engine:
     """Answers for any number of ids, with as few upstream requests as possible.
 
-    ``deadline``: seconds in which each caller has its answer. ``max_queued``: ids that may wait for a request. For
-    the other limits and the events see ``Dispatcher``. ``lookups`` and ``failures`` count ids, by source and problem.
+    ``deadline``: seconds in which each caller has its answer. ``max_queued``: ids that may wait for a request.
+    ``longest_lockout``: seconds for which nothing is sent after rejected credentials, at most. For the other limits and
+    the events see ``Dispatcher``. ``lookups`` and ``failures`` count ids, by source and problem.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class Engine:
         attempt_timeout: float,
         deadline: float,
         max_queued: int,
+        longest_lockout: float = CredentialLockout.LONGEST,
         on_update: OnUpdate = lambda _id, _answer: None,
         on_request: OnRequest = lambda _result, _seconds, _entries: None,
         renew_credentials: Callable[[], bool] = lambda: False,
@@ -56,7 +58,7 @@ class Engine:
         self._closed: Overloaded | None = None
         self.lookups: Counter[Source] = Counter()
         self.failures: Counter[str] = Counter()
-        self.policy = Policy(clock, jitter=jitter)
+        self.policy = Policy(clock, longest_lockout=longest_lockout, jitter=jitter)
         self.batching = Batching(clock, batch_size=batch_size)
         self.queue = Queue(clock, deadline=deadline, max_queued=max_queued)
         self.dispatcher = Dispatcher(
@@ -65,7 +67,7 @@ class Engine:
             self.policy,
             self.batching,
             cache,
-            clock,
+            clock=clock,
             max_in_flight=max_in_flight,
             attempt_timeout=attempt_timeout,
             on_update=on_update,

@@ -32,7 +32,7 @@ it is raised only on the way out of the upstream client.
 """
 
 import logging
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class LookupFailure(Exception):
@@ -69,6 +69,11 @@ class LookupFailure(Exception):
         self.retry_after = retry_after
         self.upstream_message = upstream_message
         self.wording = wording
+
+    def as_value(self) -> Self:
+        """The failure without its traceback and the errors before it, since their frames keep all that they hold."""
+        self.__traceback__ = self.__cause__ = self.__context__ = None
+        return self
 
 
 class AboutOneMessage(LookupFailure):

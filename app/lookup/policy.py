@@ -19,6 +19,7 @@ from app.lookup.failures import (
     NotAsked,
     Throttled,
 )
+from app.telemetry.redaction import Own
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -129,14 +130,16 @@ class CircuitBreaker:
 class CredentialLockout:
     """Sends nothing after rejected credentials, so that the platform does not lock the account.
 
-    After a rejection nothing is sent for a while; then one request goes first, and each repeat doubles the time.
+    After a rejection nothing is sent for a while; then one request goes first, and each repeat doubles the time, up to
+    ``longest`` seconds.
     """
 
     SECONDS: Mapping[type[LookupFailure], float] = {CredentialsRejected: 60.0, AccountLocked: 300.0}
     LONGEST = 900.0
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, longest: float = LONGEST) -> None:
         self._clock = clock
+        self._longest = longest
         self._reason: LookupFailure | None = None
         self._until = 0.0
         self._seconds = 0.0
@@ -173,7 +176,7 @@ class CredentialLockout:
             self._probing = False
         if failure is not None and type(failure) in self.SECONDS:
             # Of several that were in flight together only a worse rejection holds anew, and none doubles the time.
-            if probe or self.SECONDS[type(failure)] > self._seconds:
+            if probe or self._first(failure) > self._seconds:
                 self._hold(failure, again=probe)
             failure.retry_after = self._seconds
         elif accepted and probe:
@@ -185,13 +188,16 @@ class CredentialLockout:
         self._seconds = 0.0
         self._probing = False
 
+    def _first(self, failure: LookupFailure) -> float:
+        return min(self.SECONDS[type(failure)], self._longest)
+
     def _hold(self, failure: LookupFailure, *, again: bool) -> None:
-        seconds = self.SECONDS[type(failure)]
-        self._seconds = min(max(seconds, 2 * self._seconds), self.LONGEST) if again else seconds
+        seconds = self._first(failure)
+        self._seconds = min(max(seconds, 2 * self._seconds), self._longest) if again else seconds
         self._reason = failure
         self._until = self._clock() + self._seconds
         self.held[failure.wording or ""] += 1
-        log.error("%s: nothing is sent for %g s", failure.slug, self._seconds)
+        log.error("%s: nothing is sent for %g s", Own(failure.slug), self._seconds)
 
 
 class Throttle:
@@ -229,16 +235,25 @@ class Permit(NamedTuple):
 
 
 class Policy:
-    """Permits attempts and learns from their outcomes. ``jitter`` draws a number between two others."""
+    """Permits attempts and learns from their outcomes.
 
-    def __init__(self, clock: Clock, *, jitter: Callable[[float, float], float] = random.uniform) -> None:
+    ``longest_lockout`` in seconds; ``jitter`` draws a number between two others.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        longest_lockout: float = CredentialLockout.LONGEST,
+        jitter: Callable[[float, float], float] = random.uniform,
+    ) -> None:
         self._clock = clock
         self._jitter = jitter
         self._generation = 0
         self._proven = False
         self.retry_budget = RetryBudget()
         self.circuit_breaker = CircuitBreaker(clock)
-        self.lockout = CredentialLockout(clock)
+        self.lockout = CredentialLockout(clock, longest_lockout)
         self.throttle = Throttle(clock)
 
     def refusal(self) -> LookupFailure | None:

@@ -1,26 +1,34 @@
 """The log: one pipeline for the service, uvicorn and httpx; one line an event, JSON or text, free of secrets.
 
 A message is a constant sentence, so that it can be searched for; what varies stands in ``extra={"fields": {...}}``.
+
+Secrets are searched for in what comes from outside, before it becomes part of a line (``app/telemetry/redaction.py``).
 """
 
+import contextlib
 import json
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
+
+from app.telemetry.redaction import Redact, Redactor, message_of, searched
 
 request_id_of_log: ContextVar[str | None] = ContextVar("request_id_of_log", default=None)
 """The id of the request that the current task works for."""
 
 ACCESS = "app.access"
 """The logger of the line that each request gets."""
-REDACTED = "[redacted]"
 REPEAT_SECONDS = 10.0
 """A fault is logged once in this time; its repetitions are counted."""
 MAX_FAULTS = 1000
 """Different messages that are counted at a time."""
+OWN_FIELDS = frozenset(
+    {"route", "method", "status", "duration_ms", "source", "entries", "problem", "caller", "trace_id", "why", "kind"}
+)
+"""Fields whose values the service chooses itself, or has checked."""
 
 
 def fields_of(record: logging.LogRecord) -> dict[str, Any]:
@@ -32,8 +40,9 @@ def fields_of(record: logging.LogRecord) -> dict[str, Any]:
 class JsonFormatter(logging.Formatter):
     """One JSON object a line."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Redact) -> None:
         super().__init__()
+        self._redact = redact
         # Both kept, because this runs for every request: json.dumps would make an encoder for each line, and most
         # lines share their second with the one before.
         self._encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
@@ -41,18 +50,19 @@ class JsonFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; a traceback becomes a string in it."""
-        entry = {
+        entry: dict[str, object] = {
             "time": self._time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": message_of(record, self._redact),
         }
         request_id = request_id_of_log.get()
         if request_id:
-            entry["request_id"] = request_id
-        entry |= fields_of(record)
+            entry["request_id"] = self._redact(request_id)
+        for name, value in fields_of(record).items():
+            entry[name] = value if name in OWN_FIELDS else searched(value, self._redact)
         if record.exc_info:
-            entry["exception"] = self.formatException(record.exc_info)
+            entry["exception"] = self._redact(self.formatException(record.exc_info))
         return self._encode(entry)
 
     def _time(self, record: logging.LogRecord) -> str:
@@ -68,38 +78,20 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     """A line for people."""
 
-    def __init__(self) -> None:
+    def __init__(self, redact: Redact) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-
-    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the standard library's name
-        """The line, with the request's id and the fields after it."""
-        line = super().formatMessage(record)
-        request_id = request_id_of_log.get()
-        shown = ({"request_id": request_id} if request_id else {}) | fields_of(record)
-        fields = " ".join(f"{name}={value}" for name, value in shown.items())
-        return f"{line}  {fields}" if fields else line
-
-
-class Redacting(logging.Formatter):
-    """Takes every secret out of the finished line, wherever it came from: message, fields or traceback."""
-
-    def __init__(self, inner: logging.Formatter, secrets: Callable[[], tuple[str, ...]]) -> None:
-        super().__init__()
-        self._inner = inner
-        self._secrets = secrets
-        self._known: tuple[str, ...] = ()
-        self._spellings: list[str] = []
+        self._redact = redact
 
     def format(self, record: logging.LogRecord) -> str:
-        """The inner formatter's line without secrets."""
-        line = self._inner.format(record)
-        secrets = self._secrets()
-        if secrets != self._known:
-            self._known, self._spellings = secrets, _spellings(secrets)
-        for spelling in self._spellings:
-            if spelling in line:
-                line = line.replace(spelling, REDACTED)
-        return line
+        """The line, with the request's id and the fields after it, and a traceback below it."""
+        request_id = request_id_of_log.get()
+        shown: dict[str, object] = {"request_id": self._redact(request_id)} if request_id else {}
+        for name, value in fields_of(record).items():
+            shown[name] = value if name in OWN_FIELDS else searched(value, self._redact)
+        fields = " ".join(f"{name}={value}" for name, value in shown.items())
+        line = f"{self.formatTime(record, self.datefmt)} {record.levelname:7} {message_of(record, self._redact)}"
+        line = f"{line}  {fields}" if fields else line
+        return f"{line}\n{self._redact(self.formatException(record.exc_info))}" if record.exc_info else line
 
 
 class Summary(logging.Filter):
@@ -113,43 +105,70 @@ class Summary(logging.Filter):
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock = clock
-        self._faults: dict[tuple[str, str], tuple[float, int, int]] = {}
+        self._faults: dict[tuple[str, str], _Fault] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether the record is the first of its kind."""
         if record.name == ACCESS or record.levelno < logging.INFO or hasattr(record, "is_summary"):
             return True
-        key = (record.name, record.getMessage())
+        try:
+            key = (record.name, record.getMessage())
+        except Exception:  # a record that cannot be written is the handler's to tell
+            return True
         now = self._clock()
-        if key in self._faults and now - self._faults[key][0] >= REPEAT_SECONDS:
+        if key in self._faults and now - self._faults[key].since >= REPEAT_SECONDS:
             self._tell(key, now)
         if key in self._faults:
-            since, more, level = self._faults[key]
-            self._faults[key] = (since, more + 1, level)
+            fault = self._faults[key]
+            self._faults[key] = fault._replace(more=fault.more + 1)
             return False
         if len(self._faults) < MAX_FAULTS:
-            self._faults[key] = (now, 0, record.levelno)
+            self._faults[key] = _Fault(now, 0, record)
         return True
 
     def flush(self) -> None:
         """Tell of the faults whose time is over."""
         now = self._clock()
-        for key, (since, _, _) in list(self._faults.items()):
-            if now - since >= REPEAT_SECONDS:
+        for key, fault in list(self._faults.items()):
+            if now - fault.since >= REPEAT_SECONDS:
                 self._tell(key, now)
 
     def _tell(self, key: tuple[str, str], now: float) -> None:
         """Tell how often the fault came back, and go on counting; forget it if it did not."""
-        _, more, level = self._faults.pop(key)
-        if more:
-            self._faults[key] = (now, 0, level)
-            name, text = key
-            message = f"{text} ({more} more in {REPEAT_SECONDS:g} s)"
-            logging.getLogger(name).log(level, "%s", message, extra={"is_summary": True, "fields": {"repeated": more}})
+        fault = self._faults.pop(key)
+        if not fault.more:
+            return
+        self._faults[key] = fault._replace(since=now, more=0)
+        first = fault.first
+        # With the arguments of the first, since they may hold what has to be searched for secrets.
+        text, args = (first.msg, first.args) if isinstance(first.args, tuple) and first.args else (key[1], ())
+        text = str(text) if args else text.replace("%", "%%")
+        extra = {"is_summary": True, "fields": {"repeated": fault.more}}
+        logger = logging.getLogger(first.name)
+        logger.log(first.levelno, f"{text} (%d more in %g s)", *args, fault.more, REPEAT_SECONDS, extra=extra)
+
+
+class _Fault(NamedTuple):
+    """A message that may come back: since when it is counted, how often it came back, and its first record."""
+
+    since: float
+    more: int
+    first: logging.LogRecord
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Writes to a stream that sends each line on its way by itself, as standard error does."""
+    """Writes to a stream that sends each line on its way by itself, as standard error does.
+
+    A record that cannot be written is told by a line like any other, and never by a traceback of ``logging``.
+    """
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
+        """Say whose record was broken, and by which kind of error; nothing where nothing can be written."""
+        kind = type(sys.exc_info()[1]).__name__
+        told = logging.LogRecord(record.name, logging.ERROR, "", 0, "a log record could not be written", None, None)
+        told.fields = {"kind": kind}
+        with contextlib.suppress(Exception):
+            self.stream.write(self.format(told) + self.terminator)
 
     def flush(self) -> None:
         """Not once more for each line."""
@@ -163,7 +182,8 @@ def configure_logs(
     ``secrets`` yields what no line may show. Returns the filter that has to be flushed now and then.
     """
     handler = Lines(stream or sys.stderr)
-    handler.setFormatter(Redacting(JsonFormatter() if style == "json" else TextFormatter(), secrets))
+    redact = Redactor(secrets)
+    handler.setFormatter(JsonFormatter(redact) if style == "json" else TextFormatter(redact))
     summary = Summary()
     handler.addFilter(summary)
     # No line shows them, and each record would look them up (the standard library's HOWTO, "Optimization").
@@ -176,14 +196,3 @@ def configure_logs(
     for name in ("httpx", "httpcore", "uvicorn"):
         logging.getLogger(name).setLevel(logging.WARNING)
     return summary
-
-
-def _spellings(secrets: Iterable[str]) -> list[str]:
-    """Each secret as it may stand in a line: itself, escaped by JSON or repr(), and that escaped once more by JSON."""
-    spellings: set[str] = set()
-    for secret in filter(None, secrets):
-        quoted = (json.dumps(secret)[1:-1], json.dumps(secret, ensure_ascii=False)[1:-1])
-        once = {secret, *quoted, repr(secret)[1:-1], repr(secret.encode())[2:-1]}
-        spellings |= once | {json.dumps(spelling, ensure_ascii=False)[1:-1] for spelling in once}
-    # The longest first: a secret that begins with another one must not leave its rest behind.
-    return sorted(spellings, key=len, reverse=True)

@@ -7,11 +7,13 @@ by a collector when somebody scrapes, and costs nothing until then.
 import platform
 import threading
 from collections.abc import Callable, Iterable
+from typing import Literal, get_args
 from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
+    Gauge,
     Histogram,
     Info,
     ProcessCollector,
@@ -25,6 +27,11 @@ PREFIX = "message_state"
 
 KNOWN_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"})
 """A caller may invent methods; the label may not grow with them."""
+
+Closed = Literal[
+    "head-bytes", "head-fields", "trailer", "head-seconds", "body-seconds", "idle", "reply", "linger", "input-bytes"
+]
+"""The limits that end a connection."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -79,6 +86,25 @@ class Metrics:
             buckets=_DELAYS,
             registry=self.registry,
         )
+        self._closed = Counter(
+            f"{PREFIX}_http_connections_closed",
+            "Connections of callers that a limit ended, by the limit.",
+            ["limit"],
+            registry=self.registry,
+        )
+        for limit in get_args(Closed):
+            # Also those that have not happened yet: a series that is missing cannot be alerted on.
+            self._closed.labels(limit)
+        self._open = Gauge(
+            f"{PREFIX}_http_connections",
+            "Open connections of callers; looked at once a second.",
+            registry=self.registry,
+        )
+        self._unread = Gauge(
+            f"{PREFIX}_http_unread_bytes",
+            "Input of all connections that is read and not answered yet; looked at once a second.",
+            registry=self.registry,
+        )
         # CPU, memory, open files and start time under the names that every exporter uses.
         ProcessCollector(registry=self.registry)
         Info(f"{PREFIX}_build", "Version of the service and of Python.", registry=self.registry).info(
@@ -96,6 +122,15 @@ class Metrics:
     def http_problem(self, route: str, slug: str) -> None:
         """A request was answered with a problem of the catalogue."""
         self._problems.labels(route, slug).inc()
+
+    def http_connection_closed(self, limit: Closed) -> None:
+        """A limit ended a connection."""
+        self._closed.labels(limit).inc()
+
+    def http_connections(self, number: int, unread: int) -> None:
+        """So many connections are open, and hold so many bytes of input."""
+        self._open.set(number)
+        self._unread.set(unread)
 
     def upstream_request(self, result: str, seconds: float, entries: int) -> None:
         """An upstream request ended."""

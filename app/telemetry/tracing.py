@@ -7,7 +7,7 @@ FastAPI configures one from the standard ``OTEL_…`` variables where the extra 
 import importlib.util
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -33,6 +33,19 @@ def available() -> bool:
         return importlib.util.find_spec("opentelemetry.exporter.otlp.proto.http.trace_exporter") is not None
     except ModuleNotFoundError:  # one of the packages above it
         return False
+
+
+def usable() -> bool:
+    """Whether traces are asked for and can be made."""
+    return wanted() and available()
+
+
+def warnings(environment: Mapping[str, str]) -> list[str]:
+    """What the variables ask for and nobody does, one line each."""
+    if not wanted() or available():
+        return []
+    name = next(name for name in ENDPOINT_VARIABLES if environment.get(name))
+    return [f"{name}: has no effect, since traces need the extra tracing: pip install '.[tracing]' in the source"]
 
 
 def current_span() -> object:

@@ -161,8 +161,7 @@ class UpstreamClient:
             # A load balancer has moved, perhaps, and the connection leads to a dead node for ever.
             self._connections.renew()
         # It travels on as a value: its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
-        failure.__cause__ = failure.__context__ = None
-        return failure.with_traceback(None)
+        return failure.as_value()
 
     async def _post(
         self, transport: httpx.AsyncBaseTransport, content: bytes, headers: Mapping[str, str]

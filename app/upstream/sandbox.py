@@ -69,16 +69,20 @@ BY_LAST_DIGIT: list[tuple[str | None, str]] = [
     ("deliver", "`deliver` in odd types: numbers as strings, a comma in the price, no time"),
 ]
 
+LOCKOUT_SECONDS = 3.0
+"""How long the service sends nothing after the sandbox rejects its credentials: long enough to see, and no longer."""
+_PAUSES = f"; nothing else is asked for {LOCKOUT_SECONDS:g} s after it"
+
 # Below a thousand a number fails like the status that it looks like. The whole request fails, as the platform would.
 FAILURES: dict[int, Failure] = {
     204: Failure(200, "", "empties the reply to the whole request, with status 200"),
     302: Failure(302, "", "redirects elsewhere", ((b"location", b"http://127.0.0.1:9/"),)),
     400: Failure(400, _refused(BAD_FORMAT), f'"{BAD_FORMAT}"'),
-    401: Failure(400, _refused(BAD_LOGIN), f'"{BAD_LOGIN}"'),
-    403: Failure(400, _refused("Your account is locked"), '"Your account is locked"'),
+    401: Failure(400, _refused(BAD_LOGIN), f'"{BAD_LOGIN}"{_PAUSES}'),
+    403: Failure(400, _refused("Your account is locked"), f'"Your account is locked"{_PAUSES}'),
     418: Failure(400, _refused("The archive is being rebuilt"), "an error text that is not documented"),
     425: Failure(400, _refused(SAME_REQUEST), f'"{SAME_REQUEST}": not asked again for 60 s'),
-    429: Failure(429, "", "429 with `Retry-After: 3`", ((b"retry-after", b"3"),)),
+    429: Failure(429, "", f"429 with `Retry-After: 3`{_PAUSES}", ((b"retry-after", b"3"),)),
     500: Failure(500, "<h1>Internal Server Error</h1>", "500 with an HTML page"),
     502: Failure(200, "<html>maintenance</html>", "200 with an HTML page instead of JSON"),
     504: Failure(504, "", "does not answer for 60 s"),

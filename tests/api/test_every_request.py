@@ -1,5 +1,7 @@
 """What holds for every request: ids, unknown paths, wrong methods, the order of checks, probes, the way to the docs."""
 
+import asyncio
+
 import httpx
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -8,7 +10,7 @@ from app.api.health import Lifecycle
 from app.api.middleware import CrashGuard, RequestId
 from app.main import create_app
 from tests.support.platform import FakePlatform
-from tests.support.service import assert_problem, settings_for
+from tests.support.service import assert_problem, service, settings_for
 
 pytestmark = pytest.mark.anyio
 
@@ -46,13 +48,13 @@ async def test_another_spelling_of_the_batchs_path_is_unknown(client: httpx.Asyn
 @pytest.mark.parametrize(
     ("method", "path", "allow"),
     [
-        ("POST", "/messages/5/state", "GET"),
-        ("DELETE", "/messages/5/state", "GET"),
+        ("POST", "/messages/5/state", "GET, HEAD"),
+        ("DELETE", "/messages/5/state", "GET, HEAD"),
         ("GET", "/messages/states", "POST"),
         ("PUT", "/messages/states", "POST"),
         ("BREW", "/messages/states", "POST"),
-        ("POST", "/livez", "GET"),
-        ("POST", "/problems/overloaded", "GET"),
+        ("POST", "/livez", "GET, HEAD"),
+        ("POST", "/problems/overloaded", "GET, HEAD"),
     ],
 )
 async def test_a_wrong_method_is_told_with_the_right_one(
@@ -63,10 +65,25 @@ async def test_a_wrong_method_is_told_with_the_right_one(
     assert response.headers["allow"] == allow
 
 
-async def test_a_head_request_is_a_wrong_method_too(client: httpx.AsyncClient) -> None:
-    response = await client.head("/messages/5/state")
-    assert (response.status_code, response.headers["allow"]) == (405, "GET")
-    assert response.headers["content-type"] == "application/problem+json"
+async def test_a_head_request_with_if_none_match_is_not_modified(sandboxed: httpx.AsyncClient) -> None:
+    tag = (await sandboxed.get("/messages/82216/state")).headers["etag"]
+    assert (await sandboxed.head("/messages/82216/state", headers={"If-None-Match": tag})).status_code == 304
+
+
+async def test_head_ignores_wait(platform: FakePlatform) -> None:
+    platform.knows(82217, state="send")
+    async with service(platform) as client:
+        response = await asyncio.wait_for(client.head("/messages/82217/state?wait=50"), 5)
+        assert response.status_code == 200
+        assert response.headers["cache-control"].startswith("private")
+
+
+async def test_head_takes_no_quota(platform: FakePlatform) -> None:
+    async with service(platform, rate_limit=1) as client:
+        for _ in range(5):
+            assert (await client.head("/messages/82216/state")).status_code == 200
+            assert (await client.head("/messages/states/events?id=82216")).status_code == 200
+        assert (await client.get("/messages/82216/state")).status_code == 200
 
 
 async def test_a_wrong_method_is_told_before_a_bad_id(client: httpx.AsyncClient) -> None:

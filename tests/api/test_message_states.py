@@ -10,7 +10,10 @@ import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
+from starlette.requests import Request
 
+from app.api.schemas import BatchRequest
 from tests.support.platform import DOCUMENTED_REPLY, FakePlatform, Received, Reply, refused, reply
 from tests.support.service import assert_problem, service
 
@@ -236,8 +239,50 @@ async def test_a_body_that_is_not_json_is_refused(client: httpx.AsyncClient, bod
 
 async def test_a_thousand_mistakes_make_a_document_of_readable_length(client: httpx.AsyncClient) -> None:
     document = assert_problem(await client.post(PATH, json={"ids": ["x"] * 1000}), 422, "invalid-request")
-    assert len(document["errors"]) == 101
-    assert document["errors"][-1] == {"pointer": "", "detail": "and 900 more"}
+    assert [error["pointer"] for error in document["errors"]] == [f"/ids/{index}" for index in range(10)]
+
+
+@pytest.mark.parametrize(
+    ("document", "pointers"),
+    [
+        ({"ids": [1], **dict.fromkeys(map(str, range(900)), 1)}, [f"/{index}" for index in range(10)]),
+        ({"ids": ["x"] * 40_000}, ["/ids"]),
+        ({"ids": [1], "x" * 1_000_000: 1}, ["/" + "x" * 199 + "…"]),
+    ],
+    ids=["unknown keys", "wrong ids", "a long key"],
+)
+async def test_many_mistakes_are_refused_without_looking_at_each(
+    client: httpx.AsyncClient, document: dict[str, Any], pointers: list[str]
+) -> None:
+    with pytest.raises(ValidationError) as found:
+        BatchRequest.model_validate(document)
+    assert found.value.error_count() <= 10
+    response = await client.post(PATH, json=document)
+    errors = assert_problem(response, 422, "invalid-request")["errors"]
+    assert [error["pointer"] for error in errors] == pointers
+    assert len(response.content) < 4096
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"ids":[1],' + b",".join(b'"%x":1' % number for number in range(95_000)) + b"}",
+        b'{"ids":[' + b'"x",' * 260_000 + b"1]}",
+        b'{"ids":[' + b"[]," * 340_000 + b"1]}",
+        b'{"ids":[' + b"1.5," * 260_000 + b"1]}",
+    ],
+    ids=["unknown keys", "wrong ids", "lists", "fractions"],
+)
+async def test_a_mebibyte_of_mistakes_is_refused_unread(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, body: bytes
+) -> None:
+    async def unread(_: Request) -> None:
+        raise AssertionError("it was read")
+
+    monkeypatch.setattr(Request, "json", unread)
+    response = await client.post(PATH, content=body, headers={"Content-Type": "application/json"})
+    (error,) = assert_problem(response, 422, "invalid-request")["errors"]
+    assert "far more parts" in error["detail"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """``GET /problems/<slug>``: what every problem document's type leads to."""
 
+import re
+from urllib.parse import urljoin
+
 import httpx
 import pytest
 
@@ -28,6 +31,23 @@ async def test_every_problem_is_explained_in_json_and_html(client: httpx.AsyncCl
     assert slug in page.text
     assert "`" not in page.text
     assert explained.headers["vary"] == page.headers["vary"] == "Accept"
+
+
+async def test_the_index_lists_every_problem_in_json_and_html(client: httpx.AsyncClient) -> None:
+    listed = await client.get("/problems/")
+    assert listed.headers["content-type"] == "application/json"
+    assert [each["type"] for each in listed.json()["problems"]] == [row.type for row in CATALOGUE.values()]
+    for each in listed.json()["problems"]:
+        assert (await client.get(each["type"])).json() == each
+    page = await client.get("/problems/", headers={"Accept": "text/html"})
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert page.headers["content-security-policy"]
+    assert listed.headers["vary"] == page.headers["vary"] == "Accept"
+    links = re.findall(r'<td><a href="([^"]+)">', page.text)
+    assert links == list(CATALOGUE)
+    for link in links:
+        assert (await client.get(urljoin("/problems/", link))).status_code == 200
+    assert_problem(await client.get("/problems"), 404, "route-not-found")
 
 
 @pytest.mark.parametrize("slug", ["nothing", "Overloaded", "%3Cscript%3E", "%00"])

@@ -53,6 +53,27 @@ async def test_waiters_and_streams_hear_of_it_at_once() -> None:
         assert len(platform.requests) == 1
 
 
+@on_virtual_time
+async def test_a_mebibyte_of_reports_lets_others_have_their_turn() -> None:
+    reports = [{"id_sms": number, "time": "", "state": "deliver"} for number in range(1, 20_001)]
+    body = json.dumps(reports, separators=(",", ":")).encode()
+    assert 850_000 < len(body) <= 1024 * 1024
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    async with stage(FakePlatform()) as service:
+        counting = asyncio.create_task(others())
+        answer = await service.client.post(WEBHOOK, content=body)
+        counting.cancel()
+        assert len(answer.json()) == 20_000
+        assert turns >= 20_000 / 200 - 10
+
+
 @pytest.mark.parametrize("content_type", ["application/json", "text/json; charset=utf-8", "text/plain", None])
 def test_any_content_type_will_do(content_type: str | None) -> None:
     @on_virtual_time

@@ -10,6 +10,9 @@ from app.lookup.failures import AboutOneMessage, LookupFailure
 # Section 2 of the contract: slug, status, whether Retry-After comes with it.
 CONTRACT = [
     ("invalid-request", 422, False),
+    ("malformed-request", 400, False),
+    ("request-timeout", 408, False),
+    ("request-head-too-large", 431, False),
     ("request-too-large", 413, False),
     ("route-not-found", 404, False),
     ("method-not-allowed", 405, False),

@@ -13,6 +13,8 @@ from app.lookup.record import STATES
 from app.main import create_app
 from app.settings import Settings
 from app.upstream.sandbox import rules
+from tests.support.service import settings_for
+from tools import openapi
 
 DOCUMENT: dict[str, Any] = create_app(Settings.for_sandbox()).openapi()
 OPERATIONS = {
@@ -121,6 +123,19 @@ def test_the_introduction_shows_the_states_and_the_sandboxs_rules() -> None:
     text = DOCUMENT["info"]["description"]
     assert all(f"| `{word}` |" in text for word in STATES)
     assert all(f"| {ids} | {meaning} |" in text for ids, meaning in rules())
+
+
+def test_only_a_sandboxed_service_lists_the_sandboxs_numbers() -> None:
+    real = json.dumps(create_app(settings_for()).openapi())
+    assert "sandbox" not in real.lower()
+    assert "82213: failed" not in real
+    assert "82213: failed" in json.dumps(DOCUMENT)
+
+
+def test_the_committed_document_is_that_of_a_service_with_keys_before_a_real_platform() -> None:
+    committed = openapi.PATH.read_text(encoding="utf-8")
+    assert "sandbox" not in committed.lower()
+    assert "ApiKey: []" in committed
 
 
 def test_the_document_is_made_once_and_holds_no_credential() -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.api import webhook
-from app.server import KEEP_ALIVE_SECONDS
-from app.settings import Settings
+from app.server import Limits
+from app.settings_loading import load_settings
 from tests.deploy.breaks import BREAKS
 from tests.deploy.conftest import COMPONENTS
 from tests.support.manifests.breaking import Break
@@ -48,7 +48,9 @@ def test_the_sandbox_overlays_settings_need_nothing_else(
     for name, value in variables(overlays["sandbox"]).items():
         monkeypatch.setenv(name, value)
 
-    assert Settings(secrets_dir=str(tmp_path)).sandboxed
+    monkeypatch.setenv("SECRETS_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert load_settings()[0].sandboxed
 
 
 def test_a_changed_setting_rolls_the_pods(overlays: dict[str, Documents]) -> None:
@@ -97,7 +99,7 @@ def test_the_webhook_component_lets_in_the_webhook_and_nothing_else(overlays: di
 
 
 def test_a_kept_alive_connection_outlives_an_ingresses_patience() -> None:
-    assert KEEP_ALIVE_SECONDS > COMMON_INGRESS_KEEP_ALIVE_SECONDS
+    assert Limits().idle_seconds > COMMON_INGRESS_KEEP_ALIVE_SECONDS
 
 
 def test_every_component_is_tried() -> None:

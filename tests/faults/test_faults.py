@@ -7,8 +7,6 @@ import socket
 import ssl
 import statistics
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +17,12 @@ from app.lookup.queue import Entry
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import STATE, Fault, Sees, Step, count
 from tests.support.hostile import HostilePlatform, state_of, well
+from tests.support.leftovers import nothing_left_behind, only_new_objects
 from tests.support.platform import CONTENT_TYPE, SECRETS, TOKEN
 from tests.support.served import Caller, Heard, JumpingClock, served
 from tests.support.service import settings_for
 
+__all__ = ["only_new_objects"]
 pytestmark = pytest.mark.anyio
 
 CERTIFICATE = Path(__file__).parent.parent / "support" / "platform.pem"
@@ -131,32 +131,6 @@ async def _all_closed(platform: HostilePlatform) -> None:
     async with asyncio.timeout(5):
         while platform.open_connections:
             await asyncio.sleep(0.001)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def only_new_objects() -> Iterator[None]:
-    """Looking through every object for what was left behind is quick when the old ones stand aside."""
-    gc.collect()
-    gc.freeze()
-    yield
-    gc.unfreeze()
-
-
-@asynccontextmanager
-async def nothing_left_behind() -> AsyncIterator[None]:
-    """Checks that there are afterwards no tasks, and no futures that nobody resolved, that were not there before."""
-    before = _pending()
-    yield
-    gc.collect()
-    # The event loop closes a generator that was collected half-way in a task of its own; that one ends by itself.
-    for _ in range(10):
-        await asyncio.sleep(0)
-    assert _pending() - before == set()
-
-
-def _pending() -> set[asyncio.Future[Any]]:
-    futures = [each for each in gc.get_objects() if issubclass(type(each), asyncio.Future) and not each.done()]
-    return {*futures, *asyncio.all_tasks()}
 
 
 def _address(fault: Fault, url: str) -> str:

@@ -79,7 +79,7 @@ class PlatformInMemory:
         finally:
             self.in_flight -= 1
         if failing is not None:
-            failure = failing()
+            failure = failing().as_value()
             return ReplyInMemory(failure) if self.failures_are_read else failure
         if self.refuses(asked.keys()):
             return ReplyInMemory(self.refusal())

@@ -5,9 +5,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from app import settings_files
 from app.settings import Settings
 from app.settings_loading import SettingsError, load_settings
 from tests.conftest import ROOT
+from tests.unit.test_settings_files import UNREADABLE
 
 SECRET = "s3cret-4711"
 
@@ -47,13 +49,34 @@ def test_the_sandbox_needs_no_credentials(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
     settings, _, warnings = load_settings()
     assert settings.sandboxed
+    assert settings.alarms() == []
+    assert warnings == ["UPSTREAM_URL: is sandbox:, so every answer is made up, and no platform is asked"]
+
+
+def test_the_sandbox_beside_real_credentials_is_told_loudly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    monkeypatch.setenv("UPSTREAM_LOGIN", SECRET)
+    settings, _, warnings = load_settings()
+    (line,) = settings.alarms()
+    assert line.startswith("UPSTREAM_URL: is sandbox: although UPSTREAM_LOGIN is set: EVERY ANSWER IS MADE UP")
     assert warnings == []
 
 
-def test_nothing_configured_is_one_line_that_names_both_ways() -> None:
+def test_a_credential_that_is_too_short_to_be_kept_out_of_the_log_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in {"UPSTREAM_LOGIN": "info", "UPSTREAM_PASSWORD": "20e"}.items():
+        monkeypatch.setenv(name, value)
+    assert [line for line in load_settings()[2] if "fewer" in line] == [
+        "UPSTREAM_PASSWORD: has fewer than 4 characters, so it is not searched for in the log"
+    ]
+
+
+def test_nothing_configured_is_one_line_that_names_both_ways_and_where_was_looked(empty_folder: Path) -> None:
     assert lines_of_a_bad_start() == [
-        "UPSTREAM_TOKEN: is missing, and so are UPSTREAM_LOGIN and UPSTREAM_PASSWORD; allowed: one of the two ways; "
-        "UPSTREAM_URL=sandbox: needs neither"
+        "UPSTREAM_TOKEN: is missing, and so are UPSTREAM_LOGIN and UPSTREAM_PASSWORD (looked for in the environment, "
+        f"in {empty_folder / '.env'} (which is not there) and in {empty_folder / 'secrets'}); allowed: one of the two "
+        "ways; UPSTREAM_URL=sandbox: needs neither"
     ]
 
 
@@ -66,16 +89,33 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "an unknown zone": ({"UPSTREAM_TIMEZONE": "Mars/Olympus"}, "UPSTREAM_TIMEZONE: is not a known time zone"),
     "a zone outside of the zones": ({"UPSTREAM_TIMEZONE": "../../etc/passwd"}, "UPSTREAM_TIMEZONE: is not"),
     "a folder of zones": ({"UPSTREAM_TIMEZONE": "Europe"}, "UPSTREAM_TIMEZONE: is not"),
-    "ftp": ({"UPSTREAM_URL": "ftp://host/x"}, "UPSTREAM_URL: is not a URL of the platform"),
-    "no scheme": ({"UPSTREAM_URL": "lk.mysmpp.ru/json/state.php"}, "UPSTREAM_URL: is not"),
-    "no host": ({"UPSTREAM_URL": "http:///json"}, "UPSTREAM_URL: is not"),
-    "another sandbox": ({"UPSTREAM_URL": "sandbox:x"}, "UPSTREAM_URL: is not"),
-    "a user in the URL": ({"UPSTREAM_URL": f"http://me:{SECRET}@host/x"}, "UPSTREAM_URL: is not"),
-    "a fragment in the URL": ({"UPSTREAM_URL": "http://host/x#y"}, "UPSTREAM_URL: is not"),
-    "a blank in the URL": ({"UPSTREAM_URL": "http://host/a b"}, "UPSTREAM_URL: is not"),
-    "a port that is none": ({"UPSTREAM_URL": "http://host:99999/"}, "UPSTREAM_URL: is not"),
-    "port zero in the URL": ({"UPSTREAM_URL": "http://host:0/"}, "UPSTREAM_URL: is not"),
-    "half an IPv6 address": ({"UPSTREAM_URL": "http://[::1/"}, "UPSTREAM_URL: is not"),
+    "ftp": ({"UPSTREAM_URL": "ftp://host/x"}, "UPSTREAM_URL: does not begin with http:// or https://"),
+    "no scheme": ({"UPSTREAM_URL": "lk.mysmpp.ru/json/state.php"}, "UPSTREAM_URL: does not begin with http://"),
+    "one slash": ({"UPSTREAM_URL": "http:/host/x"}, "UPSTREAM_URL: does not begin with http://"),
+    "no host": ({"UPSTREAM_URL": "http:///json"}, "UPSTREAM_URL: has no host"),
+    "another sandbox": ({"UPSTREAM_URL": "sandbox:x"}, "UPSTREAM_URL: does not begin with"),
+    "a user in the URL": ({"UPSTREAM_URL": f"http://me:{SECRET}@host/x"}, "UPSTREAM_URL: has a user or a password"),
+    "a fragment in the URL": ({"UPSTREAM_URL": "http://host/x#y"}, "UPSTREAM_URL: has a fragment"),
+    "a blank in the URL": ({"UPSTREAM_URL": "http://host/a b"}, "UPSTREAM_URL: has a space"),
+    "a line end in the URL": ({"UPSTREAM_URL": "http://host/a\nb"}, "UPSTREAM_URL: has a space or a control"),
+    "a host that is not ASCII": ({"UPSTREAM_URL": "http://хост/x"}, "UPSTREAM_URL: has characters beyond ASCII"),
+    "a port that is none": ({"UPSTREAM_URL": "http://host:99999/"}, "UPSTREAM_URL: has a port that is none of 1"),
+    "a port in words in the URL": ({"UPSTREAM_URL": "http://host:http/"}, "UPSTREAM_URL: has a port"),
+    "port zero in the URL": ({"UPSTREAM_URL": "http://host:0/"}, "UPSTREAM_URL: has a port"),
+    "half an IPv6 address": ({"UPSTREAM_URL": "http://[::1/"}, "UPSTREAM_URL: has a host in brackets"),
+    "a token in quotes": ({"UPSTREAM_TOKEN": f'"{SECRET}"'}, "UPSTREAM_TOKEN: is still in quotes in the environment"),
+    "keys in quotes": ({"API_KEYS": f"'shop:{SECRET}-long-enough'"}, "API_KEYS: is still in quotes in the environment"),
+    "bytes that are no UTF-8": ({"UPSTREAM_TOKEN": "\udcff"}, "UPSTREAM_TOKEN: is not UTF-8 in the environment"),
+    "a folder that is not there": ({"SECRETS_DIR": "/nowhere"}, "SECRETS_DIR: /nowhere is not there, or"),
+    "an unknown propagator": ({"OTEL_PROPAGATORS": "tracecontext,b3x"}, "OTEL_PROPAGATORS: entry 2 is not installed"),
+    "no propagator": ({"OTEL_PROPAGATORS": ""}, "OTEL_PROPAGATORS: entry 1 is not installed"),
+    "authorities that are not there": (
+        {"SSL_CERT_FILE": "/nowhere"},
+        "SSL_CERT_FILE: /nowhere cannot be read (No such",
+    ),
+    "authorities that are none": ({"SSL_CERT_FILE": __file__}, f"SSL_CERT_FILE: {__file__} holds no certificate"),
+    "no folder of authorities": ({"SSL_CERT_DIR": "/nowhere"}, "SSL_CERT_DIR: /nowhere is no folder"),
+    "no folder of metrics": ({"PROMETHEUS_MULTIPROC_DIR": "/nowhere"}, "PROMETHEUS_MULTIPROC_DIR: is not a folder"),
     "port zero": ({"PORT": "0"}, "PORT: is out of range; allowed: 1 to 65535"),
     "a port too high": ({"PORT": "65536"}, "PORT: is out of range; allowed: 1 to 65535"),
     "a port in words": ({"PORT": SECRET}, "PORT: is not a whole number; allowed: 1 to 65535"),
@@ -115,7 +155,7 @@ def test_a_mistake_is_one_line_with_name_complaint_and_what_is_allowed(
         monkeypatch.setenv(name, value)
     (line,) = lines_of_a_bad_start()
     assert line.startswith(start)
-    assert "; allowed: " in line
+    assert "; allowed: " in line or "UTF-8" in line
     assert SECRET not in line
 
 
@@ -144,9 +184,9 @@ def test_a_token_and_a_login_is_allowed_with_a_warning_and_the_token_wins(monkey
 def test_a_deadline_without_room_for_a_retry_is_warned_about(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
     monkeypatch.setenv("REQUEST_DEADLINE", "4.25")
-    assert load_settings()[2] == []
+    assert len(load_settings()[2]) == 1
     monkeypatch.setenv("REQUEST_DEADLINE", "4.2")
-    (warning,) = load_settings()[2]
+    _, warning = load_settings()[2]
     assert warning.startswith("REQUEST_DEADLINE: has no room for a retry")
 
 
@@ -224,9 +264,42 @@ def test_the_folder_of_secrets_may_be_named_in_dotenv(monkeypatch: pytest.Monkey
     assert load_settings()[0].upstream_token is not None
 
 
-def test_a_source_that_cannot_be_read_is_a_line_without_its_content(empty_folder: Path) -> None:
-    (empty_folder / "secrets" / "UPSTREAM_TOKEN").write_bytes(b"\xff" + SECRET.encode())
-    assert lines_of_a_bad_start() == [".env or SECRETS_DIR: cannot be read (UnicodeDecodeError)"]
+def test_files_that_cannot_be_read_are_a_line_each_with_their_name(empty_folder: Path) -> None:
+    secrets = empty_folder / "secrets"
+    (secrets / "UPSTREAM_TOKEN").write_bytes(b"\xff" + SECRET.encode())
+    (secrets / "webhook_token").mkdir()
+    (secrets / "UPSTREAM_LOGIN").write_text(f"'{SECRET}'")
+    Path(".env").write_text(f'PORT=1\nAPI_KEYS="shop:{SECRET}-long\n')
+    assert lines_of_a_bad_start() == [
+        f".env, line 2: {UNREADABLE}",
+        f"UPSTREAM_TOKEN: the file {secrets / 'UPSTREAM_TOKEN'} is not UTF-8",
+        f"WEBHOOK_TOKEN: the file {secrets / 'webhook_token'} cannot be read (Is a directory)",
+        f"UPSTREAM_LOGIN: is still in quotes in its file in {secrets}, where they are part of the value; allowed: the "
+        "value without them (in .env, unlike docker's --env-file, quotes may stand around it)",
+        f"UPSTREAM_PASSWORD: is missing although UPSTREAM_LOGIN is set (looked for in the environment, in "
+        f"{empty_folder / '.env'} and in {secrets}); allowed: both of them, or UPSTREAM_TOKEN",
+    ]
+
+
+def test_a_folder_of_secrets_that_is_not_named_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SECRETS_DIR")
+    monkeypatch.setattr(settings_files, "DEFAULT_FOLDER", "/nowhere")
+    monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
+    assert load_settings()[0].upstream_token is not None
+
+
+def test_a_file_that_a_variable_hides_is_warned_about_and_so_is_an_empty_one(
+    monkeypatch: pytest.MonkeyPatch, empty_folder: Path
+) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "https://platform.test/")
+    monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
+    secrets = empty_folder / "secrets"
+    (secrets / "UPSTREAM_TOKEN").write_text(SECRET)
+    (secrets / "WEBHOOK_TOKEN").touch()
+    assert load_settings()[2] == [
+        f"UPSTREAM_TOKEN: a variable wins, so its file in {secrets} is neither used nor read anew",
+        f"WEBHOOK_TOKEN: its file in {secrets} is empty, which means unset",
+    ]
 
 
 def test_an_unknown_upstream_name_is_warned_about_with_the_nearest_right_one(
@@ -236,8 +309,8 @@ def test_an_unknown_upstream_name_is_warned_about_with_the_nearest_right_one(
     monkeypatch.setenv("UPSTREAM_TOKN", SECRET)
     (empty_folder / ".env").write_text(f"UPSTREAM_PASWORD={SECRET}\nOTHER=1\n")
     (empty_folder / "secrets" / "upstream_logn").write_text(SECRET)
-    assert load_settings()[2] == [
-        "UPSTREAM_LOGN: is not a setting and has no effect; did you mean UPSTREAM_LOGIN?",
+    assert load_settings()[2][1:] == [
+        "upstream_logn: is not a setting and has no effect; did you mean UPSTREAM_LOGIN?",
         "UPSTREAM_PASWORD: is not a setting and has no effect; did you mean UPSTREAM_PASSWORD?",
         "UPSTREAM_TOKN: is not a setting and has no effect; did you mean UPSTREAM_TOKEN?",
     ]
@@ -259,11 +332,19 @@ def test_settings_for_the_sandbox_read_nothing(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_example_names_every_setting_with_a_comment_and_loads(empty_folder: Path) -> None:
     example = (ROOT / ".env.example").read_text(encoding="utf-8")
+    assert [line for line in example.splitlines() if line.startswith(("HOST", "UPSTREAM_URL", "SECRETS_DIR"))] == []
     (empty_folder / ".env").write_text(example + "\nUPSTREAM_TOKEN=anything\n", encoding="utf-8")
     named = {line.lstrip("# ").partition("=")[0] for line in example.splitlines() if "=" in line}
     assert {name.upper() for name in Settings.model_fields} <= named
-    *_, warnings = load_settings()
+    settings, _, warnings = load_settings()
+    assert not settings.sandboxed
     assert not [line for line in warnings if "is not a setting" in line]
+
+
+def test_the_example_as_it_is_says_what_is_missing(empty_folder: Path) -> None:
+    (empty_folder / ".env").write_text((ROOT / ".env.example").read_text(encoding="utf-8"), encoding="utf-8")
+    (line,) = lines_of_a_bad_start()
+    assert line.startswith("UPSTREAM_TOKEN: is missing")
 
 
 def test_every_setting_says_why_it_exists() -> None:

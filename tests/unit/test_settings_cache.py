@@ -45,32 +45,35 @@ def test_a_redis_url_may_hold_user_password_and_database(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    "url",
+    ("url", "wrong"),
     [
-        "memory",
-        "memory://",
-        f"http://me:{SECRET}@cache",
-        "redis:///0",
-        "redis://cache:99999",
-        "redis://cache:0",
-        "redis://cache/a",
-        "redis://cache/0/1",
-        "redis://cache#0",
-        "redis://ca che",
-        "redis://[::1",
-        "redis://cache?ssl_cert_reqs=none",
-        "rediss://cache?socket_timeout=60",
-        "rediss://cache?decode_responses=1",
-        "unix:///run/redis.sock",
+        ("memory", "does not begin with redis:// or rediss://"),
+        ("memory://", "does not begin with redis:// or rediss://"),
+        (f"http://me:{SECRET}@cache", "does not begin with redis:// or rediss://"),
+        ("unix:///run/redis.sock", "does not begin with redis:// or rediss://"),
+        ("redis:///0", "has no host"),
+        ("redis://cache:99999", "has a port that is none of 1 to 65535"),
+        ("redis://cache:0", "has a port that is none of 1 to 65535"),
+        ("redis://cache/a", "has a path that is no number of a database"),
+        ("redis://cache/0/1", "has a path that is no number of a database"),
+        (f"redis://:{SECRET}#x@cache", "has a # in it; in a password write it as %23"),
+        ("redis://ca che", "has a space or a control character in it"),
+        ("redis://[::1", "has a host in brackets that is no IPv6 address"),
+        ("redis://cache?ssl_cert_reqs=none", "has options (?...) other than ssl_... of rediss://"),
+        ("rediss://cache?socket_timeout=60", "has options (?...) other than ssl_... of rediss://"),
+        ("rediss://cache?decode_responses=1", "has options (?...) other than ssl_... of rediss://"),
+        ("rediss://cache?x", "has options (?...) other than ssl_... of rediss://"),
+        ("redis://кэш", "has characters beyond ASCII; write a host in punycode, others as %XX"),
     ],
 )
-def test_another_url_is_a_mistake_that_shows_nothing_of_it(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_another_url_is_a_mistake_that_names_the_part_and_shows_nothing_of_it(
+    monkeypatch: pytest.MonkeyPatch, url: str, wrong: str
+) -> None:
     monkeypatch.setenv("CACHE_URL", url)
     with pytest.raises(SettingsError) as caught:
         load_settings()
     assert caught.value.lines == [
-        "CACHE_URL: is not the URL of a cache; allowed: memory:, redis://user:password@host:port/database, "
-        "or rediss:// with TLS"
+        f"CACHE_URL: {wrong}; allowed: memory:, redis://user:password@host:port/database, or rediss:// with TLS"
     ]
 
 
@@ -80,7 +83,7 @@ def test_without_the_extra_the_start_says_what_to_install(monkeypatch: pytest.Mo
     with pytest.raises(SettingsError) as caught:
         load_settings()
     (line,) = caught.value.lines
-    assert line.startswith("CACHE_URL: needs the extra redis: pip install 'message-state-proxy[redis]'")
+    assert line.startswith("CACHE_URL: needs the extra redis: pip install '.[redis]' in the folder of the source")
 
 
 @pytest.mark.parametrize("prefix", ["a b", "a*", "é", "x" * 101, "a\tb"])

@@ -44,6 +44,9 @@ def test_a_key_may_hold_colons_and_any_printable_character_but_comma_and_space()
         ("shop:", ["entry 1 has a key of less than 16 characters"]),
         ("shop:planted key 4be1f0", ["entry 1 has a key with a space, or with characters beyond ASCII"]),
         ("shop:plánted-key-4be1f0", ["entry 1 has a key with a space, or with characters beyond ASCII"]),
+        (f"shop:{KEY};crm:{OTHER}", ["entry 1 has a ; between two keys, where a comma belongs"]),
+        (f"shop:{KEY}\ncrm:{OTHER}", ["entry 1 has a line end between two keys, where a comma belongs"]),
+        (f"shop:{KEY}\r\n crm:{OTHER}", ["entry 1 has a line end between two keys, where a comma belongs"]),
         (f"shop:{KEY},shop:{OTHER}", ["entry 2 has the same name as entry 1"]),
         (f"shop:{KEY},crm:{KEY}", ["entry 2 has the same key as entry 1"]),
         (

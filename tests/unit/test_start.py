@@ -2,7 +2,6 @@
 
 import contextlib
 import gc
-import importlib
 import importlib.util
 import json
 import logging
@@ -138,8 +137,8 @@ def test_one_port_for_callers_and_metrics_is_a_readable_line(bad_start: Callable
     assert printed == "METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics\n"
 
 
-def test_traces_without_their_extra_are_a_readable_line(
-    bad_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+def test_traces_without_their_extra_are_a_warning_and_not_the_end(
+    start: Callable[..., Served], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_spec = importlib.util.find_spec
 
@@ -149,8 +148,58 @@ def test_traces_without_their_extra_are_a_readable_line(
         return find_spec(name, package)
 
     monkeypatch.setattr(importlib.util, "find_spec", hidden)
-    printed = bad_start(UPSTREAM_URL="sandbox:", OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9")
-    assert printed == "OTEL_EXPORTER_OTLP_ENDPOINT: traces need the extra `tracing`; allowed: unset\n"
+    endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
+    start(UPSTREAM_URL="sandbox:", PORT=str(free_port()), METRICS_PORT="0", **endpoint)
+    assert warnings_in(capsys.readouterr().err)[-1] == (
+        "OTEL_EXPORTER_OTLP_ENDPOINT: has no effect, since traces need the extra tracing: pip install '.[tracing]' in "
+        "the source"
+    )
+
+
+def warnings_in(log: str) -> list[str]:
+    """The messages of the warnings and errors, in order."""
+    lines = [json.loads(line) for line in log.splitlines()]
+    return [line["message"] for line in lines if line["level"] in {"warning", "error"}]
+
+
+def test_the_sandbox_beside_real_credentials_is_an_error_in_the_log(
+    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+) -> None:
+    start(UPSTREAM_URL="sandbox:", UPSTREAM_TOKEN=ACCOUNT, PORT=str(free_port()), METRICS_PORT="0")
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert lines[0]["level"] == "error"
+    assert "EVERY ANSWER IS MADE UP" in lines[0]["message"]
+
+
+def test_the_start_names_the_callers_that_have_a_key(
+    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+) -> None:
+    keys = "shop:planted-key-4be1f0,crm:planted-key-77c2aa"
+    start(UPSTREAM_URL="sandbox:", API_KEYS=keys, PORT=str(free_port()), METRICS_PORT="0")
+    log = capsys.readouterr().err
+    assert "callers with a key: shop, crm" in log
+    assert "planted-key" not in log
+
+
+@pytest.mark.parametrize(("host", "told"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
+def test_a_start_on_loopback_says_that_nobody_else_gets_there(
+    start: Callable[..., Served], capsys: pytest.CaptureFixture[str], host: str, told: bool
+) -> None:
+    start(UPSTREAM_URL="sandbox:", HOST=host, PORT=str(free_port()), METRICS_PORT="0")
+    assert ("HOST is a loopback address" in capsys.readouterr().err) == told
+
+
+def test_a_port_without_the_right_to_it_says_so(bad_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused(socket.socket):
+        def bind(self, address: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(socket, "socket", Refused)
+    printed = bad_start(UPSTREAM_URL="sandbox:", PORT="80")
+    assert printed == (
+        "PORT: cannot listen on 127.0.0.1:80 (this user has no right to ports below 1024); allowed: a port from 1024 "
+        "on, or the capability CAP_NET_BIND_SERVICE\n"
+    )
 
 
 def test_a_port_in_use_is_a_readable_line(bad_start: Callable[..., str]) -> None:
@@ -197,7 +246,9 @@ def test_a_metrics_port_in_use_is_a_readable_line() -> None:
         port = taken.getsockname()[1]
         with pytest.raises(SettingsError) as caught:
             open_metrics(CollectorRegistry(), "127.0.0.1", port)
-    assert caught.value.lines[0].startswith(f"METRICS_PORT: cannot listen on 127.0.0.1:{port} ")
+    (line,) = caught.value.lines
+    assert line.startswith(f"METRICS_PORT: cannot listen on 127.0.0.1:{port} ")
+    assert line.endswith("or 0 for no metrics; each instance on a machine needs one of its own")
 
 
 def test_the_sandbox_gets_its_own_credentials_and_never_the_accounts() -> None:
@@ -213,9 +264,9 @@ def test_the_accounts_credentials_are_those_of_the_settings() -> None:
     }
 
 
-def test_the_garbage_collector_rests_only_while_the_modules_load() -> None:
-    module = importlib.import_module("app.__main__")
-    assert module.main is main
+def test_the_garbage_collector_rests_only_while_the_modules_load(start: Callable[..., Served]) -> None:
+    before = gc.get_freeze_count()
+    start(UPSTREAM_URL="sandbox:", PORT=str(free_port()), METRICS_PORT="0")
     assert gc.isenabled()
-    assert gc.get_freeze_count() > 0
+    assert gc.get_freeze_count() > before
     gc.unfreeze()

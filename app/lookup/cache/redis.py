@@ -52,6 +52,7 @@ class RedisStore:
         platform_url: str,
         clock: Clock,
         lifetimes: Lifetimes,
+        *,
         observe: Observe = lambda _operation, _seconds, _outcome: None,
     ) -> None:
         # One connection serves all calls, since they are gathered; another one is the subscription's.

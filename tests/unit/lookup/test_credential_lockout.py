@@ -68,6 +68,14 @@ def test_each_repeat_doubles_the_time_up_to_fifteen_minutes(latch: CredentialLoc
     assert times == [60, 120, 240, 480, 900, 900, 900]
 
 
+def test_a_shorter_longest_time_bounds_the_first_and_every_later_one(now: Now) -> None:
+    latch = CredentialLockout(now, longest=3.0)
+    for kind in (CredentialsRejected, AccountLocked, CredentialsRejected):
+        assert rejected(latch, kind()).retry_after == 3
+        now.seconds += 3.1
+        assert latch.refusal() is None
+
+
 def test_a_locked_account_doubles_from_three_hundred_seconds(latch: CredentialLockout, now: Now) -> None:
     assert rejected(latch, AccountLocked()).retry_after == 300
     now.seconds += 300

@@ -7,77 +7,85 @@ the waiting.
 """
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
 import socket
+import time
+from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from app.api.middleware import SECURITY_HEADERS, new_request_id
-from app.api.problems import problem
+from app.server.connections import Connections
+from app.server.limits import Limits
+from app.server.protocol import HttpProtocol
 
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the 60 s of common ingresses, so that they and not we close an idle connection."""
 QUIET_SECONDS = 2.0
 """How long idle connections may still bring a request while the process stops."""
-LAST_WORDS_SECONDS = 1
-"""For the answers to what is left."""
+LAST_WORDS_SECONDS = 2
+"""For the answers to what is left; more than ``Limits.linger_seconds``."""
+PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
+"""A caller whose machine is gone, or a network that forgot the connection, is noticed after two minutes."""
 LOOK_SECONDS = 0.05
 GC_ALLOCATIONS = 50_000
 
 log = logging.getLogger(__name__)
 
 
-class ProblemProtocol(HttpToolsProtocol):
-    """Answers bytes that are no HTTP request with a problem document, like every other mistake."""
-
-    def send_400_response(self, msg: str) -> None:
-        """Answer and close; ``msg`` is uvicorn's own text."""
-        request_id = new_request_id()
-        scope = {"path": "/", "state": {"request_id": request_id}}
-        response = problem(scope, "invalid-request", errors=[{"pointer": "", "detail": msg}])
-        lines = [f"HTTP/1.1 {response.status_code} Unprocessable Content", "connection: close"]
-        lines += [f"{name.decode()}: {value.decode()}" for name, value in (*response.raw_headers, *SECURITY_HEADERS)]
-        lines += [f"x-request-id: {request_id}", "", ""]
-        self.transport.write("\r\n".join(lines).encode() + bytes(response.body))
-        self.transport.close()
-
-
 class Server(uvicorn.Server):
-    """Serves an application on a bound socket until a signal ends it. ``grace`` in seconds."""
+    """Serves an application on bound sockets until a signal ends it.
 
-    def __init__(self, app: FastAPI, grace: float) -> None:
+    ``grace`` in seconds: how long requests in flight may take after SIGTERM. ``clock`` is monotonic, in seconds.
+    """
+
+    def __init__(
+        self, app: FastAPI, grace: float, limits: Limits | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.all_connections = Connections(
+            limits or Limits(),
+            clock,
+            app.state.service.metrics,
+            lambda: self.server_state.connections,  # type: ignore[arg-type,return-value]  # all are of our protocol
+        )
         super().__init__(
             uvicorn.Config(
                 app,
                 loop="uvloop",
-                http=ProblemProtocol,
+                # Not a class, but called like one: uvicorn does nothing else with it.
+                http=partial(HttpProtocol, all_connections=self.all_connections),  # type: ignore[arg-type]
                 ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=LAST_WORDS_SECONDS,
             )
         )
         self._app = app
         self._grace = grace
         self._at_once = False
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and tell the garbage collector that what is there now is there to stay."""
+        """Start listening, and looking at all connections."""
+        for listener in sockets or []:
+            _keep_alive(listener)
         await super().startup(sockets)
+        self._sweeping = asyncio.create_task(self.all_connections.sweep_for_ever())
+
+    async def main_loop(self) -> None:
+        """Serve, and tell the garbage collector that what is there now is there to stay."""
         gc.collect()
         gc.freeze()
         # A request makes some hundred objects and no cycles; looking for cycles every 700 objects cost a quarter
         # of the CPU (docs/performance.md).
         gc.set_threshold(GC_ALLOCATIONS, 20, 50)
+        await super().main_loop()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first SIGTERM starts the drain; any further signal, and SIGINT from a terminal, ends it."""
@@ -93,15 +101,32 @@ class Server(uvicorn.Server):
         await self._drain()
         await self._app.state.service.engine.aclose()
         await super().shutdown(sockets)
+        await self.stop_sweeping()
         log.info("stopped")
+
+    async def stop_sweeping(self) -> None:
+        """Look at no connection any more."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping
 
     async def _drain(self) -> None:
         clock = asyncio.get_running_loop().time
         end = clock() + self._grace
         last_busy = clock()
         while not self._at_once and clock() < end:
-            if self.server_state.tasks:
+            if self.all_connections.any_busy():
                 last_busy = clock()
             elif not self.server_state.connections or clock() - last_busy >= QUIET_SECONDS:
                 return
             await asyncio.sleep(LOOK_SECONDS)
+
+
+def _keep_alive(listener: socket.socket) -> None:
+    """Let the operating system find out about callers that are gone without a word; connections inherit it."""
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in PROBES.items():
+        # Linux's names; elsewhere the system's own times hold.
+        if hasattr(socket, name):
+            listener.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)

@@ -1,0 +1,156 @@
+"""What all connections share: the limits, the memory for input that waits, and the sweep that ends what takes too long.
+
+One look at every connection each second costs less than a timer for each of them, which every request would set and
+cancel.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Collection
+from typing import Protocol
+
+from app.server.limits import Limits
+from app.telemetry.metrics import Closed, Metrics
+
+READ_BYTES = 256 * 1024
+"""What one read from a socket brings at most: uvloop's and asyncio's buffers have this size."""
+LAST_READS = 18
+"""Reads that may still come when the last room is used up: a new connection is read from before it can be paused, and
+each of the 16 listeners of the start accepts one in a turn of the event loop."""
+SMALL_READ_BYTES = 4096
+"""Input that is read although there is no room: a request like most of them."""
+ROOM_SECONDS = 0.05
+"""Between two looks for small input while there is no room."""
+
+log = logging.getLogger(__name__)
+
+
+class Connection(Protocol):
+    """What is asked of each connection."""
+
+    unread: int
+    """Bytes of input that are read and not answered yet."""
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is there whose answer is not."""
+
+    def check(self, now: float) -> None:
+        """End what takes too long."""
+
+    def pause_for_room(self) -> None:
+        """Read nothing more until ``resume_with_room``."""
+
+    def resume_with_room(self) -> None:
+        """Read again."""
+
+    def waiting_bytes(self) -> int:
+        """Input that the operating system holds for this connection."""
+
+    def stuck_since(self) -> float | None:
+        """Since when the input of this connection has waited without progress; None where it moves."""
+
+    def drop_input(self) -> None:
+        """Answer that there is no room for this input, and forget it."""
+
+
+class Connections:
+    """The connections of one server. ``open`` is the server's own collection of them, ``clock`` is monotonic."""
+
+    def __init__(
+        self, limits: Limits, clock: Callable[[], float], metrics: Metrics, open_: Callable[[], Collection[Connection]]
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.full = False
+        self._metrics = metrics
+        self._open = open_
+        self._unread = 0
+        # Room for reads that are under way when the limit is reached, and for small ones until there is room again.
+        self._full_at = min(limits.input_bytes * 3 // 4, limits.input_bytes - 2 * READ_BYTES)
+        self._room_at = self._full_at * 2 // 3
+        self._most = limits.input_bytes - min(LAST_READS * READ_BYTES, limits.input_bytes // 8)
+        self._looking: asyncio.Task[None] | None = None
+
+    @property
+    def unread(self) -> int:
+        """Bytes of input that are read and not answered yet."""
+        return self._unread
+
+    @property
+    def is_overfull(self) -> bool:
+        """Whether there is no room even for small input, and so none for new connections."""
+        return self._unread >= self._most
+
+    def any_busy(self) -> bool:
+        """Whether any request is there whose answer is not; an incomplete one is none."""
+        return any(connection.is_busy for connection in self._open())
+
+    def closed(self, reason: Closed) -> None:
+        """A connection was closed by a limit."""
+        self._metrics.http_connection_closed(reason)
+
+    def add_unread(self, size: int) -> None:
+        """Count input that waits; a negative size where it waits no longer."""
+        self._unread += size
+        if self.full:
+            if self._unread <= self._room_at:
+                self._open_up()
+        elif self._unread >= self._full_at:
+            self._shut()
+
+    async def sweep_for_ever(self) -> None:
+        """Look at all connections again and again."""
+        while True:
+            await asyncio.sleep(self.limits.sweep_seconds)
+            self.sweep()
+
+    def sweep(self) -> None:
+        """Look at all connections once."""
+        now = self.clock()
+        connections = list(self._open())
+        for connection in connections:
+            try:
+                connection.check(now)
+            except Exception:
+                log.exception("unhandled error while checking the time limits of a connection")
+        if self.full:
+            self._drop_stuck(connections, now)
+        self._metrics.http_connections(len(connections), self._unread)
+
+    def _shut(self) -> None:
+        """No room: let all callers wait, those with small requests for a moment only."""
+        self.full = True
+        for connection in list(self._open()):
+            connection.pause_for_room()
+        self._looking = asyncio.get_running_loop().create_task(self._look_for_small_input())
+
+    def _open_up(self) -> None:
+        self.full = False
+        if self._looking is not None:
+            self._looking.cancel()
+            self._looking = None
+        for connection in list(self._open()):
+            connection.resume_with_room()
+
+    async def _look_for_small_input(self) -> None:
+        """Nobody is to wait for those who sent much, so a small request is read even now, as long as it fits at all."""
+        while True:
+            await asyncio.sleep(ROOM_SECONDS)
+            for connection in list(self._open()):
+                if self.is_overfull:
+                    break
+                if not connection.unread and 0 < connection.waiting_bytes() <= SMALL_READ_BYTES:
+                    connection.resume_with_room()
+
+    def _drop_stuck(self, connections: Collection[Connection], now: float) -> None:
+        """Make room: the input of those who keep the most of it and do not get on with it."""
+        stuck = [each for each in connections if each.unread and self._is_stuck(each, now)]
+        for connection in sorted(stuck, key=lambda each: each.unread, reverse=True):
+            if not self.full:
+                return
+            connection.drop_input()
+
+    def _is_stuck(self, connection: Connection, now: float) -> bool:
+        since = connection.stuck_since()
+        return since is not None and now - since >= self.limits.stuck_seconds

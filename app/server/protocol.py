@@ -1,0 +1,620 @@
+"""HTTP/1.1 over uvicorn's protocol for httptools, with what RFC 9110 and 9112 ask for and uvicorn leaves out.
+
+httptools parses three times as fast as h11; what it and uvicorn lack is added here:
+
+- An offered upgrade is ignored and the body belongs to its request. httptools stops at the end of such a head and would
+  take the body for the next request, so a new parser goes on, with a head that has the framing fields alone.
+- One message is parsed at a time: what comes behind it waits as bytes, of which at most one more read is taken. So an
+  answer, a refusal included, is never given before its turn, and whoever leaves has one request at most.
+- Heads, trailers and chunk extensions are bounded; trailers are ignored. A read is cut at blank lines, where messages
+  end, so that the parser never sees the next one.
+- Time is a timestamp for each state of the connection; ``Connections.sweep`` calls ``check``.
+- After an answer that was given before its request was read, input is read on for a moment (``Limits.linger_seconds``).
+
+What this relies on of uvicorn, and ``tests/door/test_uvicorn.py`` holds it to: ``HttpToolsProtocol`` has one cycle for
+each request, made in ``on_headers_complete`` and started by ``_start_asgi_task``; a cycle writes, closes and asks
+``is_closing`` of its ``transport``, pauses and resumes reading by its ``flow``, says ``Connection: close`` where its
+``keep_alive`` is false, and calls ``on_response`` once, after the last byte and after ``close``; nothing but
+``connection_lost``, which ends the one cycle in ``self.cycle``, and ``shutdown`` is called from elsewhere. Of
+httptools: an upgrade is told by ``HttpParserUpgrade`` at the end of the head, after ``on_message_complete``.
+"""
+
+import array
+import asyncio
+import contextlib
+import fcntl
+import termios
+import urllib.parse
+from typing import Any, NoReturn, cast
+
+import httptools
+import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from app.api.middleware import MAX_BODY_BYTES
+from app.server import refusals
+from app.server.connections import Connections
+from app.server.framing import CHUNK_BYTES, LENGTHS, NOTED, Framing, read_target
+from app.server.refusals import Reason
+from app.telemetry.metrics import Closed
+
+AHEAD_BYTES = 64 * 1024
+"""Up to so much input may wait behind a request and reading goes on, by which a caller's leaving is noticed."""
+
+# States of a connection, in their order.
+IDLE, HEAD, BODY, ANSWERING, REFUSED, LINGERING = range(6)
+# Why reading is paused.
+_AHEAD, _UNREAD_BODY, _NO_ROOM = 1, 2, 4
+
+_KEPT = frozenset({b"origin", b"x-request-id", b"traceparent"})
+"""What a refusal knows of a request whose head may be incomplete: the rest could be anything."""
+
+
+class _Refused(Exception):
+    """Ends the parsing: the request is refused for a reason that the protocol has kept."""
+
+
+class _Flow(FlowControl):
+    """A cycle's wish to have more or less of its body read; the protocol has reasons of its own to pause."""
+
+    def __init__(self, protocol: "HttpProtocol") -> None:
+        super().__init__(protocol.transport)
+        self._protocol = protocol
+
+    def pause_reading(self) -> None:
+        """The cycle has enough of its body."""
+        self._protocol.pause(_UNREAD_BODY)
+
+    def resume_reading(self) -> None:
+        """The application asks for more."""
+        self._protocol.resume(_UNREAD_BODY)
+
+
+class _Exchange(RequestResponseCycle):
+    """One request that has a body, and its answer."""
+
+    async def send(self, message: Any) -> None:
+        """Say that the connection ends where the answer begins before the request was read."""
+        if self.more_body and not self.response_started:
+            self.keep_alive = False
+        await super().send(message)
+
+
+class _OldExchange(_Exchange):
+    """HTTP/1.0: no chunks. A body whose length is not told ends with the connection."""
+
+    _until_closed = False
+
+    async def send(self, message: Any) -> None:
+        """Send the body as it is where uvicorn would send it in chunks."""
+        if message["type"] == "http.response.start":
+            self._until_closed = not any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
+            if self._until_closed:
+                # Decided already, so uvicorn adds no header.
+                self.chunked_encoding = True
+        elif self._until_closed:
+            self.chunked_encoding = False
+            self.expected_content_length = len(message.get("body", b""))
+        await super().send(message)
+
+
+class _BodyOnly:
+    """What a parser tells that is fed a head that was read before."""
+
+    def __init__(self, protocol: "HttpProtocol") -> None:
+        self._head_is_there = False
+        self._protocol = protocol
+        self.on_body = protocol.on_body
+        self.on_chunk_header = protocol.on_chunk_header
+        self.on_message_complete = protocol.on_message_complete
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field of a trailer, behind those of the head."""
+        if self._head_is_there:
+            self._protocol.on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """The fields behind it are a trailer's."""
+        self._head_is_there = True
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """One connection. Also its requests' way out: a cycle's ``transport`` is the protocol itself."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        all_connections: Connections,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.unread = 0
+        self._all = all_connections
+        self._limits = all_connections.limits
+        self._state = IDLE
+        self._since = all_connections.clock()
+        self._paused = 0
+        # Input behind the request that is being answered.
+        self._ahead = b""
+        self._ahead_at = 0
+        # The message that is being read.
+        self._message_bytes = 0
+        self._has_begun = False
+        self._has_body = False
+        self._framing = Framing(self._limits)
+        self._is_upgrade = False
+        self._has_other_parser = False
+        self._reason = refusals.MALFORMED
+        self._discarded = 0
+        # The replies.
+        self._written = 0
+        self._taken = -1
+        self._taken_at = 0.0
+
+    # What asyncio calls.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
+        """A caller is there."""
+        super().connection_made(transport)
+        self.flow = _Flow(self)
+        if self._all.is_overfull:
+            self._end("input-bytes")
+        elif self._all.full:
+            # Not now: uvloop begins to read when this returns.
+            self.loop.call_soon(self.pause_for_room)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection is gone, whoever ended it."""
+        self._state = LINGERING
+        self._forget_input()
+        super().connection_lost(exc)
+
+    def eof_received(self) -> None:
+        """The caller sends nothing more: it has left, even if it could still read (as in nginx, HAProxy and Node)."""
+        if self._state >= LINGERING:
+            return
+        self._state = LINGERING
+        self._forget_input()
+        self._let_go()
+
+    def data_received(self, data: bytes) -> None:
+        """Input."""
+        state = self._state
+        if state == IDLE and self._framing.is_one_head(data):
+            # Most reads: all of _read that there is to do.
+            self._state = HEAD
+            if self._feed(data, 0, len(data)) and self._state < ANSWERING:
+                self._since = self._all.clock()
+        elif state < ANSWERING:
+            self._read(data, 0)
+        elif state == ANSWERING:
+            self._keep(data)
+        else:
+            self._discard(len(data))
+        if self._all.full:
+            self.pause_for_room()
+
+    # Reading: one message at a time.
+
+    def _read(self, data: bytes, at: int) -> None:
+        before = self._state
+        size = len(data)
+        while at < size and self._state < ANSWERING:
+            at = self._read_head(data, at) if self._state < BODY else self._read_body(data, at)
+        state = self._state
+        if at < size and state == ANSWERING:
+            self._since = self._all.clock()
+            self._ahead, self._ahead_at = data, at
+            self._recount()
+            if size - at > AHEAD_BYTES:
+                self.pause(_AHEAD)
+        elif self._ahead:
+            self._ahead = b""
+            self._recount()
+        if state < ANSWERING and state != before:
+            self._since = self._all.clock()
+
+    def _read_head(self, data: bytes, at: int) -> int:
+        end = self._framing.head_end(data, at)
+        if end == at:
+            self._refuse(refusals.HEAD_BYTES)
+            return at
+        self._state = HEAD
+        if self._feed(data, at, end) and self._state == HEAD:
+            if self._has_begun:
+                self._count(end - at)
+            else:
+                self._state = IDLE  # empty lines before a request: some send one behind a body
+        return end
+
+    def _read_body(self, data: bytes, at: int) -> int:
+        framing = self._framing
+        end = framing.body_end(data, at)
+        if self._feed(data, at, end) and self._state == BODY and framing.has_many_extras:
+            self._refuse(refusals.EXTRAS)
+        return end
+
+    def _feed(self, data: bytes, at: int, end: int) -> bool:
+        """Parse a piece. Returns whether that went well; else the request is refused."""
+        try:
+            self.parser.feed_data(data if end - at == len(data) else data[at:end])
+        except httptools.HttpParserUpgrade:
+            self._ignore_upgrade()
+        except httptools.HttpParserError as error:
+            self._refuse(self._reason if isinstance(error.__context__, _Refused) else refusals.MALFORMED)
+            return False
+        return True
+
+    def _ignore_upgrade(self) -> None:
+        """Go on with a parser that knows nothing of the offer. RFC 9110, section 7.8: a server may ignore it."""
+        self._is_upgrade = False
+        self._has_other_parser = True
+        self.parser = httptools.HttpRequestParser(_BodyOnly(self))
+        lengths = [name + b": " + value + b"\r\n" for name, value in self.headers if name in LENGTHS]
+        self.parser.feed_data(b"POST / HTTP/1.1\r\n" + b"".join(lengths) + b"\r\n")
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """The first byte of a request line."""
+        super().on_message_begin()
+        self._has_begun = True
+        self._framing.begin()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A field: of the head, or of a trailer, which counts for nothing (RFC 9110, section 6.5.1)."""
+        if self._state != HEAD:
+            self._framing.trailer_fields += 1
+            if self._framing.has_many_extras:
+                self._reject(refusals.EXTRAS)
+            return
+        name = name.lower()
+        headers = self.headers
+        if len(headers) >= self._limits.head_fields:
+            self._reject(refusals.HEAD_FIELDS)
+        headers.append((name, value))
+        if name in NOTED and self._framing.note(name, value.strip(b" \t")):
+            self.expect_100_continue = True
+
+    def on_headers_complete(self) -> None:
+        """The head is there: check it, and let the application begin."""
+        parser = self.parser
+        scope = self.scope
+        version = parser.get_http_version()
+        scope["method"] = method = parser.get_method().decode("ascii")
+        mistake = self._framing.mistake(version)
+        if mistake is not None:
+            self._reject(mistake)
+        scope["path"], scope["raw_path"], scope["query_string"] = self._target(method)
+        if version != "1.1":
+            scope["http_version"] = version
+        self._is_upgrade = parser.should_upgrade()
+        if self._message_bytes:
+            self._message_bytes = 0
+            self._recount()
+        self._state = BODY
+        modern = version == "1.1"
+        self._has_body = self._framing.has_body
+        kind = (_Exchange if self._has_body else RequestResponseCycle) if modern else _OldExchange
+        self._begin(
+            kind,
+            expect=self.expect_100_continue and modern,
+            keep_alive=modern and parser.should_keep_alive(),
+        )
+
+    def _begin(self, kind: type[RequestResponseCycle], *, expect: bool, keep_alive: bool) -> None:
+        self.cycle = kind(
+            scope=self.scope,
+            transport=cast(asyncio.Transport, self),
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=expect,
+            keep_alive=keep_alive,
+            on_response=self.on_response_complete,
+        )
+        self._start_asgi_task(self.cycle, self.app)
+
+    def _target(self, method: str) -> tuple[str, bytes, bytes]:
+        """Path, raw path and query of the request target. Rejects one that is not valid."""
+        target = read_target(self.url, method)
+        if target is None:
+            self._reject(refusals.MALFORMED)
+        raw_path, query = target
+        path = raw_path.decode("ascii")
+        if "%" in path:
+            path = urllib.parse.unquote(path)
+        return self.root_path + path, self.root_path.encode("ascii") + raw_path, query
+
+    def _reject(self, reason: Reason) -> NoReturn:
+        self._reason = reason
+        raise _Refused
+
+    def on_body(self, body: bytes) -> None:
+        """A part of the body."""
+        cycle = self.cycle
+        self._framing.plain_bytes += len(body)
+        # Of a longer body nothing is kept: the application refuses it, or throws it away.
+        if self._message_bytes <= MAX_BODY_BYTES:
+            self._count(len(body))
+        cycle.body += body
+        if len(cycle.body) > HIGH_WATER_LIMIT:
+            self.flow.pause_reading()
+        cycle.message_event.set()
+
+    def on_chunk_header(self) -> None:
+        """A chunk begins."""
+        self._framing.plain_bytes += CHUNK_BYTES
+
+    def on_message_complete(self) -> None:
+        """The request is there."""
+        if self._is_upgrade:
+            return
+        if self._has_body and self._framing.has_many_extras:
+            self._reject(refusals.EXTRAS)
+        self._state = ANSWERING
+        self.cycle.more_body = False
+        self.cycle.message_event.set()
+
+    # Input that waits.
+
+    def _keep(self, data: bytes) -> None:
+        """Keep one read more until the request before it is answered; then read nothing until there is an answer."""
+        if not self._ahead:
+            self._since = self._all.clock()
+        self._ahead = self._ahead[self._ahead_at :] + data
+        self._ahead_at = 0
+        self._recount()
+        self.pause(_AHEAD)
+
+    def _count(self, size: int) -> None:
+        self._message_bytes += size
+        self._recount()
+
+    def _recount(self) -> None:
+        unread = self._message_bytes + len(self._ahead)
+        if unread != self.unread:
+            more = unread - self.unread
+            self.unread = unread
+            self._all.add_unread(more)
+
+    def _forget_input(self) -> None:
+        self._ahead = b""
+        self._message_bytes = 0
+        self._recount()
+
+    def pause(self, why: int) -> None:
+        """Read nothing for a reason."""
+        self.transport.pause_reading()
+        self._paused |= why
+
+    def resume(self, why: int) -> None:
+        """A reason is gone; read where there is no other."""
+        if self._paused & why:
+            self._paused &= ~why
+            if not self._paused:
+                self.transport.resume_reading()
+
+    def pause_for_room(self) -> None:
+        """Read nothing until ``resume_with_room``; what is thrown away needs no room."""
+        if self._state < REFUSED:
+            self.pause(_NO_ROOM)
+
+    def resume_with_room(self) -> None:
+        """Read again; time begins anew for what could not arrive."""
+        if self._paused & _NO_ROOM:
+            if self._state in (HEAD, BODY):
+                self._since = self._all.clock()
+            self.resume(_NO_ROOM)
+
+    def waiting_bytes(self) -> int:
+        """Input that the operating system holds for this connection."""
+        connection = self.transport.get_extra_info("socket")
+        size = array.array("i", [0])
+        try:
+            fcntl.ioctl(connection.fileno(), termios.FIONREAD, size)
+        except (OSError, ValueError):
+            return 0  # it was closed
+        return size[0]
+
+    def stuck_since(self) -> float | None:
+        """Since when a request has been incomplete, or has held up those behind it; None where neither is so."""
+        return self._since if self._state in (HEAD, BODY) or self._ahead else None
+
+    def drop_input(self) -> None:
+        """Refuse what is incomplete; forget what waits behind a request, whose answer is the last one."""
+        if self._state == ANSWERING:
+            self._all.closed("input-bytes")
+            self._ahead = b""
+            self._recount()
+            self.cycle.keep_alive = False
+        else:
+            self._refuse(refusals.NO_ROOM)
+
+    # Answers.
+
+    def write(self, data: bytes) -> None:
+        """A part of an answer."""
+        self._written += len(data)
+        self.transport.write(data)
+
+    def is_closing(self) -> bool:
+        """Whether the connection is at its end."""
+        return self.transport.is_closing()
+
+    def close(self) -> None:
+        """The last answer was given: end the connection, after a moment where there is input that nobody wants."""
+        if self._state in (BODY, REFUSED) or self._paused or self._ahead:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def on_response_complete(self) -> None:
+        """An answer was given: it is the next request's turn."""
+        self.server_state.total_requests += 1
+        if self._state != ANSWERING or self.transport.is_closing():
+            return
+        self._state = IDLE
+        self._since = self._all.clock()
+        self._has_begun = False
+        self._message_bytes = 0
+        if self._has_other_parser:
+            self.parser = httptools.HttpRequestParser(self)
+            self._has_other_parser = False
+        if self._ahead:
+            self._read(self._ahead, self._ahead_at)
+        if self.unread:
+            self._recount()
+        if self._paused:
+            self.resume(_UNREAD_BODY)
+            if len(self._ahead) - self._ahead_at <= AHEAD_BYTES:
+                self.resume(_AHEAD)
+
+    def _refuse(self, reason: Reason) -> None:
+        """Answer in place of the application, and end the connection."""
+        state, cycle = self._state, self.cycle
+        self._state = REFUSED
+        self._forget_input()
+        self.resume(_AHEAD | _UNREAD_BODY | _NO_ROOM)
+        if reason.limit:
+            self._all.closed(reason.limit)
+        if state == ANSWERING or (state == BODY and cycle.response_started):
+            cycle.keep_alive = False
+            return
+        refused, before = self._refused_scope(), cast(dict[str, Any], self.scope)
+        if state == BODY:
+            # The application is told that the caller has left, and this answer takes the place of its own.
+            cycle.disconnected = True
+            cycle.message_event.set()
+            before["state"]["replaced"] = True
+            if "route" in before:
+                refused["route"] = before["route"]
+            if "request_id" in before["state"]:
+                refused["headers"] += [(b"x-request-id", before["state"]["request_id"].encode())]
+        refused["state"]["refusal"] = reason.refusal(self._limits)
+        self.scope = refused
+        self._begin(RequestResponseCycle, expect=False, keep_alive=False)
+        self.cycle.more_body = False
+
+    def _refused_scope(self) -> Any:
+        """What is known of the request that is refused."""
+        scope: dict[str, Any] = {
+            "type": "http",
+            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
+            "http_version": "1.1",
+            "server": self.server,
+            "client": self.client,
+            "scheme": self.scheme,
+            "root_path": self.root_path,
+            "method": "-",
+            "path": self.root_path + "/",
+            "raw_path": b"/",
+            "query_string": b"",
+            "headers": [],
+            "state": self.app_state.copy(),
+        }
+        if not self._has_begun:
+            return scope
+        if self.url:
+            scope["method"] = self.parser.get_method().decode("ascii")
+        if self.headers:
+            # Then the request line was complete.
+            scope["headers"] = [(name, value) for name, value in self.headers if name in _KEPT]
+            with contextlib.suppress(_Refused):
+                scope["path"], scope["raw_path"], _ = self._target(scope["method"])
+        return scope
+
+    def _linger(self) -> None:
+        """Read on for a moment. A connection that is closed with unread input is reset, and with it goes the answer."""
+        self._state = LINGERING
+        self._forget_input()
+        if self.transport.is_closing():
+            return
+        self._paused = 0
+        self.transport.resume_reading()
+        self.transport.write_eof()
+        self.loop.call_later(self._limits.linger_seconds, self._end_lingering)
+
+    def _discard(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > self._limits.linger_bytes:
+            self._end_lingering()
+
+    def _end_lingering(self) -> None:
+        if not self.transport.is_closing():
+            self._all.closed("linger")
+            self.transport.close()
+
+    # Time.
+
+    def check(self, now: float) -> None:
+        """End what takes too long."""
+        if self._is_unread_by_the_caller(now):
+            self._end("reply")
+            return
+        if self.transport.is_closing():
+            return
+        age = now - self._since
+        limits = self._limits
+        state = self._state
+        if state == IDLE:
+            if age >= limits.idle_seconds and self._taken < 0:
+                self._end("idle")
+        elif self._paused & _NO_ROOM:
+            return
+        elif state == HEAD:
+            if age >= limits.head_seconds:
+                self._refuse(refusals.HEAD_TIME)
+        elif state == BODY and age >= limits.body_seconds and not self.cycle.response_started:
+            self._refuse(refusals.BODY_TIME)
+
+    def _is_unread_by_the_caller(self, now: float) -> bool:
+        """Whether nothing of a reply was taken for too long. Notes what was taken."""
+        left = self.transport.get_write_buffer_size()
+        if not left:
+            self._taken = -1
+            return False
+        taken = self._written - left
+        if taken != self._taken:
+            self._taken, self._taken_at = taken, now
+            if self._state == IDLE:
+                self._since = now
+        return now - self._taken_at >= self._limits.reply_seconds
+
+    def _end(self, limit: Closed) -> None:
+        """Without words: nobody listens."""
+        self._all.closed(limit)
+        self.transport.abort()
+
+    # The end.
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a request is there whose answer is not."""
+        state = self._state
+        return state in (ANSWERING, REFUSED) or (state == BODY and self.cycle.response_started)
+
+    def shutdown(self) -> None:
+        """The server stops: end what is silent, refuse what is incomplete, let the rest have its last answer."""
+        state = self._state
+        if state == IDLE:
+            self.transport.close()
+        elif state == HEAD or (state == BODY and not self.cycle.response_started):
+            self._refuse(refusals.STOPPING)
+        elif self.cycle is not None:
+            self.cycle.keep_alive = False
+
+    def _let_go(self) -> None:
+        """Tell the request that its caller has left."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.flow.resume_writing()

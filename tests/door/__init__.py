@@ -1,0 +1,1 @@
+"""The HTTP server against odd, slow and hostile clients, over real sockets."""
