@@ -123,6 +123,30 @@ class _BodyOnly:
 class HttpProtocol(HttpToolsProtocol):
     """One connection. Also its requests' way out: a cycle's ``transport`` is the protocol itself."""
 
+    # Not in the instance's dictionary: with so many more names Python would no longer share its keys among connections,
+    # which costs 2 KB for each.
+    __slots__ = (
+        "_ahead",
+        "_ahead_at",
+        "_all",
+        "_discarded",
+        "_framing",
+        "_has_begun",
+        "_has_body",
+        "_has_other_parser",
+        "_is_upgrade",
+        "_limits",
+        "_message_bytes",
+        "_paused",
+        "_reason",
+        "_since",
+        "_state",
+        "_taken",
+        "_taken_at",
+        "_written",
+        "unread",
+    )
+
     def __init__(
         self,
         config: uvicorn.Config,

@@ -28,7 +28,7 @@ MANY = 2_500
 
 
 def waiters(door: Door) -> int:
-    return int(door.app.state.service.watcher.waiters)
+    return int(door.app.state.service.watcher.subscriptions.waiters)
 
 
 # Leaving.

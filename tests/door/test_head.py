@@ -1,7 +1,7 @@
 """HEAD on every GET route: the status and the headers of GET, and nothing else."""
 
 import pytest
-from starlette.routing import Route
+from fastapi.routing import iter_route_contexts
 
 from tests.door.case import get, request
 from tests.support.door import Door, RawCaller, at_the_door
@@ -17,6 +17,7 @@ PATHS = {
     "/docs/style.css": ("/docs/{name:path}", 200),
     "/docs/nothing": ("/docs/{name:path}", 404),
     "/openapi.json": ("/openapi.json", 200),
+    "/problems/": ("/problems/", 200),
     "/problems/overloaded": ("/problems/{slug}", 200),
     "/problems/nothing": ("/problems/{slug}", 404),
     "/messages/82216/state?detail=true": ("/messages/{id}/state", 200),
@@ -42,9 +43,7 @@ async def test_head_has_the_status_and_the_headers_of_get_and_no_body() -> None:
 
 async def test_every_get_route_has_been_asked() -> None:
     async with at_the_door() as door:
-        routes = {
-            route.path for route in door.app.routes if isinstance(route, Route) and "GET" in (route.methods or ())
-        }
+        routes = {each.path for each in iter_route_contexts(door.app.routes) if "GET" in (each.methods or ())}
     assert routes == {route for route, _ in PATHS.values()} - {""}
 
 
@@ -53,7 +52,7 @@ async def test_head_opens_no_stream_and_waits_for_nothing() -> None:
         for path in ("/messages/states/events?id=82217", "/messages/82217/state?wait=50"):
             await caller.send(request("HEAD", path))
             assert (await caller.reply("HEAD")).status == 200
-            assert door.app.state.service.watcher.waiters == 0
+            assert door.app.state.service.watcher.subscriptions.waiters == 0
         assert await caller.is_open()
 
 
