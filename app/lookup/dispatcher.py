@@ -17,7 +17,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from app.lookup.batching import Batching
-from app.lookup.cache.protocol import Cache
+from app.lookup.cache.base import Cache
 from app.lookup.failures import (
     AccountLocked,
     CredentialsRejected,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from app.lookup.batching import Batching
-from app.lookup.cache.protocol import Cache, Cached, Lifetimes
+from app.lookup.cache.base import Cache, Cached, Lifetimes
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
 from app.lookup.policy import Clock, CredentialLockout, Policy

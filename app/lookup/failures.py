@@ -70,6 +70,10 @@ class LookupFailure(Exception):
         self.upstream_message = upstream_message
         self.wording = wording
 
+    def ask_again_after(self, seconds: float) -> None:
+        """It has become known when asking again makes sense."""
+        self.retry_after = seconds
+
     def as_value(self) -> Self:
         """The failure without its traceback and the errors before it, since their frames keep all that they hold."""
         self.__traceback__ = self.__cause__ = self.__context__ = None

@@ -178,7 +178,7 @@ class CredentialLockout:
             # Of several that were in flight together only a worse rejection holds anew, and none doubles the time.
             if probe or self._first(failure) > self._seconds:
                 self._hold(failure, again=probe)
-            failure.retry_after = self._seconds
+            failure.ask_again_after(self._seconds)
         elif accepted and probe:
             self.release()
 

@@ -109,6 +109,14 @@ class Watched:
         self.details = 0
         self.subscriptions: set[Subscription] = set()
 
+    def begin_poll(self) -> None:
+        """The platform is asked for it on behalf of those who wait."""
+        self.polling = True
+
+    def end_poll(self) -> None:
+        """There is an answer, or there will be none."""
+        self.polling = False
+
 
 class Subscriptions:
     """All who wait, by message. ``max_waiters`` bounds the subscriptions."""
@@ -162,7 +170,7 @@ class Subscriptions:
         if watched is None:
             return
         # A slow neighbour in the same poll cycle does not hold up the next one for this id.
-        watched.polling = False
+        watched.end_poll()
         before = watched.snapshot
         if isinstance(answer, MessageRecord | MessageNotFound):
             # The cache may have dropped a final state, or parts and price; those who wait have seen them.

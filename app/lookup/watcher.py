@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable
 from contextvars import Context
 
-from app.lookup.cache.protocol import Lifetimes
+from app.lookup.cache.base import Lifetimes
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
 from app.lookup.policy import Clock
@@ -104,7 +104,7 @@ class Watcher:
         due: dict[bool, list[int]] = {False: [], True: []}
         for id_, watched in self.subscriptions:
             if not watched.polling and self._is_due(watched, now):
-                watched.polling = True
+                watched.begin_poll()
                 due[watched.details > 0].append(id_)
         # Both start in the same turn of the loop, so that they share requests.
         for detail, ids in due.items():
@@ -143,4 +143,4 @@ class Watcher:
             for id_ in ids:
                 watched = self.subscriptions.get(id_)
                 if watched is not None:
-                    watched.polling = False
+                    watched.end_poll()

@@ -3,8 +3,8 @@
 import itertools
 import os
 
+from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Lifetimes
 from app.lookup.cache.redis import RedisStore
 from app.lookup.cache.two_levels import TwoLevelCache
 

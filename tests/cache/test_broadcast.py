@@ -12,9 +12,9 @@ import pytest
 
 from app.lookup.cache import redis as redis_module
 from app.lookup.cache.broadcast import Broadcast
-from app.lookup.cache.health import Health
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.redis import RedisStore
+from app.lookup.cache.store_health import Health
 from app.lookup.failures import MessageNotFound
 from app.lookup.record import Answer, MessageRecord
 from tests.cache.caches import LIFETIMES, PLATFORM, own_prefix

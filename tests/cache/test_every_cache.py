@@ -6,8 +6,8 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
+from app.lookup.cache.base import Cache, Cached, Lifetimes
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Cache, Cached, Lifetimes
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.failures import EntryRefused, EntryRejected, MessageNotFound
 from app.lookup.record import Cacheable, MessageRecord

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from app.lookup.cache.health import Health
+from app.lookup.cache.store_health import Health
 from tests.cache.caches import own_prefix
 from tests.support.platform import FakePlatform, Received
 from tests.support.redis_server import RedisServer, pretender

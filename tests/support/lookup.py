@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Lifetimes
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import LookupFailure, UnknownRefusal
 from app.lookup.record import Answer, MessageRecord

@@ -12,8 +12,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Protocol
 
+from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Lifetimes
 from app.lookup.cache.redis_values import decode, encode
 from app.lookup.policy import Clock
 from app.lookup.record import Answer, MessageRecord, merge

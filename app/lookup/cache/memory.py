@@ -3,7 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Collection
 
-from app.lookup.cache.protocol import Cached, Lifetimes
+from app.lookup.cache.base import Cached, Lifetimes
 from app.lookup.policy import Clock
 from app.lookup.record import Cacheable, merge
 

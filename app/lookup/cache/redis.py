@@ -18,9 +18,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.lookup.cache.health import Health, time_limit
-from app.lookup.cache.protocol import Cached, Lifetimes
+from app.lookup.cache.base import Cached, Lifetimes
 from app.lookup.cache.redis_values import PUBLISH, READ, WRITE, Script, decode, encode
+from app.lookup.cache.store_health import Health, time_limit
 from app.lookup.policy import Clock
 
 CALL_LIMIT = 0.05

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 
-from app.lookup.cache.protocol import Cached, Lifetimes
+from app.lookup.cache.base import Cached, Lifetimes
 from app.lookup.failures import KEPT, AboutOneMessage, MessageNotFound
 from app.lookup.record import Cacheable, MessageRecord, Outcome, documented, is_word
 

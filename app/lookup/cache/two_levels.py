@@ -11,8 +11,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Protocol
 
+from app.lookup.cache.base import Cached
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Cached
 from app.lookup.record import Cacheable, serves
 
 READ_LIMIT = 0.05

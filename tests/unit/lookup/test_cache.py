@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Lifetimes
 from app.lookup.failures import MessageNotFound
 from app.lookup.record import STATES, Cacheable, MessageRecord, merge
 from tests.support.lookup import LIFETIMES, WHEN, Now

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from app.lookup.cache.protocol import Lifetimes
+from app.lookup.cache.base import Lifetimes
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import (
     AccountLocked,

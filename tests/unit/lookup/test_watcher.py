@@ -5,7 +5,7 @@ import random
 
 import pytest
 
-from app.lookup.cache.protocol import Lifetimes
+from app.lookup.cache.base import Lifetimes
 from app.lookup.failures import CredentialsRejected, MessageNotFound, Overloaded, ServerError, Unreachable
 from app.lookup.record import MessageRecord
 from app.lookup.subscriptions import Subscription

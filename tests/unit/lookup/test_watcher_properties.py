@@ -7,7 +7,7 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.protocol import Lifetimes
+from app.lookup.cache.base import Lifetimes
 from app.lookup.engine import Engine
 from app.lookup.failures import InvalidReply, ServerError, Unreachable
 from app.lookup.record import STATES, MessageRecord

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.protocol import Lifetimes
+from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.redis_values import decode, encode
 from app.lookup.failures import KEPT, EntryRefused, EntryRejected, LookupFailure, MessageNotFound
 from app.lookup.record import MAX_MESSAGE_ID, STATES, MessageRecord

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from app.lookup.cache import two_levels
+from app.lookup.cache.base import Cached, Lifetimes
 from app.lookup.cache.memory import MemoryCache
-from app.lookup.cache.protocol import Cached, Lifetimes
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.record import MessageRecord
 

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.lookup.cache.health import Health, time_limit
+from app.lookup.cache.store_health import Health, time_limit
 
 
 @pytest.fixture
