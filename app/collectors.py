@@ -13,7 +13,7 @@ from app.lookup.watcher import Watcher
 from app.telemetry.metrics import PREFIX
 from app.upstream.client import UpstreamClient
 from app.upstream.errors import lockout_wordings
-from app.upstream.webhook import WebhookReader
+from app.upstream.webhook_reader import WebhookReader
 from app.upstream.wire import raw_word
 
 RAW_WORDS = sorted({raw_word(word) for word in (*SMPP_WORDS, *STATES)})

@@ -33,7 +33,7 @@ from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Account, Credentials
-from app.upstream.webhook import WebhookReader
+from app.upstream.webhook_reader import WebhookReader
 
 if TYPE_CHECKING:  # redis-py is an extra
     from app.lookup.cache.redis import RedisStore

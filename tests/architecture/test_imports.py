@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 MODULES = sorted((ROOT / "app").rglob("*.py"))
 NAMES = [str(path.relative_to(ROOT)) for path in MODULES]
 
-# Room: the other rooms that its modules may import. ``api`` and ``upstream`` meet in ``lookup``, ``service`` wires them.
+# Room: the other rooms that its modules may import. ``api`` and ``upstream`` meet in ``lookup``.
 MAY_USE: dict[str, set[str]] = {
     "telemetry": set(),
     "settings": {"telemetry"},  # which texts of a log line are the service's own
@@ -35,7 +35,6 @@ LIBRARIES: dict[str, set[str]] = {
     "fastapi": {"api", "main", "server"},
     "starlette": {"api", "main", "server"},
     "uvicorn": {"server", "upstream"},  # also the sandbox where it runs alone
-   ,
     "httptools": {"server"},
     "redis": {"lookup"},
     "prometheus_client": {"telemetry", "collectors", "start", "service"},
