@@ -184,8 +184,8 @@ def messages() -> Iterator[tuple[str, str]]:
 def _health_messages(node: ast.AST) -> Iterator[str]:
     """What a ``Health`` logs when what it is about is lost, and when it is found again."""
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Health":
-        texts = {each.arg: each.value.value for each in node.keywords if isinstance(each.value, ast.Constant)}
-        yield from (f"{texts['lost']} (…)", str(texts["found"]))
+        texts = {each.arg: str(each.value.value) for each in node.keywords if isinstance(each.value, ast.Constant)}
+        yield from (f"{texts['lost']} (…)", texts["found"])
 
 
 def _message_index(node: ast.AST) -> int | None:

@@ -133,7 +133,8 @@ def test_where_everything_is_refused_nobody_is_to_blame_and_the_search_ends(
 ) -> None:
     played = play(range(size), lambda _: refusal("no"))
     assert len(played.requests) <= 2 * math.log2(size) + 2 + 2
-    assert played.all_refused == (len(played.requests) >= math.floor(2 * math.log2(size) + 2))
+    # Two or three ids are each refused alone before the search ends: then they are poison, as far as anybody can tell.
+    assert played.all_refused == (size > 3)
     if played.all_refused:
         assert played.poison == []
 
