@@ -18,9 +18,9 @@ from app.api.description import install_openapi
 from app.api.middleware import BodyLimit, CrashGuard, RequestId
 from app.api.problems import install_handlers
 from app.lookup.policy import Clock
-from app.secrets import Secrets
 from app.service import build_service
 from app.settings import Settings
+from app.settings.rotation import Secrets
 from app.telemetry import tracing
 from app.upstream import sandbox
 

@@ -26,9 +26,9 @@ from app.lookup.engine import Engine
 from app.lookup.policy import Clock, CredentialLockout
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
-from app.secrets import LOOK_SECONDS, Secrets
 from app.settings import Settings
-from app.settings_loading import secrets_of
+from app.settings.loading import secrets_of
+from app.settings.rotation import LOOK_SECONDS, Secrets
 from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient

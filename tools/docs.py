@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from app.api.catalogue import CATALOGUE, ProblemType
 from app.settings import Settings
-from app.settings_fields import allowed_values
+from app.settings.described import allowed_values
 from app.upstream import sandbox
 from tools import dashboard, start_mistakes
 from tools import faults as fault_table

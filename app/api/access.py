@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problem
-from app.settings_values import Network, api_keys
+from app.settings.parsed import Network, api_keys
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.secrets import Secrets
-from app.settings_values import api_keys
+from app.settings.parsed import api_keys
+from app.settings.rotation import Secrets
 from tests.support.platform import TOKEN, FakePlatform
 from tests.support.service import assert_problem, service, service_behind
 

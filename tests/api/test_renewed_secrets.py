@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.secrets import Secrets
+from app.settings.rotation import Secrets
 from tests.support.platform import FakePlatform, refused
 from tests.support.service import service
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.api.webhook import is_webhook
 from app.main import create_app
-from app.secrets import Secrets
+from app.settings.rotation import Secrets
 from tests.support.platform import TOKEN, FakePlatform
 from tests.support.service import assert_problem, settings_for
 from tests.support.virtual_time import on_virtual_time

@@ -9,9 +9,9 @@ import httpx
 
 from app.lookup.policy import Clock
 from app.main import create_app
-from app.secrets import Secrets
 from app.service import Service
 from app.settings import Settings
+from app.settings.rotation import Secrets
 from tests.support.platform import TOKEN, URL, FakePlatform
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.secrets import Secrets
-from app.settings_loading import load_settings
+from app.settings.loading import load_settings
+from app.settings.rotation import Secrets
 
 OLD, NEW = "planted-old-91c4", "planted-new-5e0b"
 NAME = "UPSTREAM_TOKEN"

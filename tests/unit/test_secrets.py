@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.secrets import Secrets
+from app.settings.rotation import Secrets
 
 NAME = "upstream_token"
 

@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from app import settings_files
-from app.settings import Settings
-from app.settings_loading import SettingsError, load_settings
+from app.settings import Settings, sources
+from app.settings.loading import SettingsError, load_settings
 from tests.conftest import ROOT
 from tests.unit.test_settings_files import UNREADABLE
 
@@ -283,7 +282,7 @@ def test_files_that_cannot_be_read_are_a_line_each_with_their_name(empty_folder:
 
 def test_a_folder_of_secrets_that_is_not_named_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECRETS_DIR")
-    monkeypatch.setattr(settings_files, "DEFAULT_FOLDER", "/nowhere")
+    monkeypatch.setattr(sources, "DEFAULT_FOLDER", "/nowhere")
     monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
     assert load_settings()[0].upstream_token is not None
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app import settings_urls
-from app.settings_loading import SettingsError, load_settings
+from app.settings import urls
+from app.settings.loading import SettingsError, load_settings
 from app.telemetry.logs import configure_logs
 
 SECRET = "s3cret-4711"
@@ -78,7 +78,7 @@ def test_another_url_is_a_mistake_that_names_the_part_and_shows_nothing_of_it(
 
 
 def test_without_the_extra_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_urls, "find_spec", lambda name: None if name == "redis" else find_spec(name))
+    monkeypatch.setattr(urls, "find_spec", lambda name: None if name == "redis" else find_spec(name))
     monkeypatch.setenv("CACHE_URL", f"redis://me:{SECRET}@cache")
     with pytest.raises(SettingsError) as caught:
         load_settings()

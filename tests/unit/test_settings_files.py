@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.settings import Settings
-from app.settings_files import EnvFile, parse_env_file, read_env_file, read_secret
-from app.settings_names import distance, misspelled
+from app.settings.names import distance, misspelled
+from app.settings.sources import EnvFile, parse_env_file, read_env_file, read_secret
 
 NAMES = Settings.model_fields.keys()
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.settings import Settings
-from app.settings_loading import SettingsError, load_settings
-from app.settings_values import api_keys, networks, origins
+from app.settings.loading import SettingsError, load_settings
+from app.settings.parsed import api_keys, networks, origins
 
 KEY, OTHER = "planted-key-4be1f0", "planted-key-77c2aa"
 

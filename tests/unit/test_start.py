@@ -14,10 +14,10 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from app.server.start import bind, main, open_metrics
 from app.service import _credentials
 from app.settings import Settings
-from app.settings_loading import SettingsError, secrets_of
-from app.start import bind, main, open_metrics
+from app.settings.loading import SettingsError, secrets_of
 from app.upstream.sandbox import TOKEN
 from tests.support.running import free_port
 from tests.support.service import settings_for

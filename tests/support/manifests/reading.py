@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from app.settings import SANDBOX_URL, Settings
+from app.settings.fields import SANDBOX_URL, Settings
 
 Document = dict[str, Any]
 Documents = list[Document]

@@ -1,6 +1,6 @@
 """Every setting: its name is the variable's, its default, its range, and why it exists.
 
-``app/settings_loading.py`` reads them from the environment, ``.env`` and files; here they are checked.
+``loading`` reads them from the environment, ``.env`` and files; here they are checked.
 ``docs/configuration.md``, ``.env.example`` and the README's table are made from these fields (``make docs``).
 """
 
@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from app import settings_values
-from app.settings_fields import missing, mistake, not_below, number, text
-from app.settings_files import DEFAULT_FOLDER
-from app.settings_urls import CachePrefix, CacheUrl, cache_url_field, shared_url, wrong_in_platform_url
+from app.settings import parsed
+from app.settings.described import missing, mistake, not_below, number, text
+from app.settings.sources import DEFAULT_FOLDER
+from app.settings.urls import CachePrefix, CacheUrl, cache_url_field, shared_url, wrong_in_platform_url
 from app.telemetry.redaction import MIN_SECRET, Own
 
 SANDBOX_URL = "sandbox:"
@@ -86,7 +86,7 @@ class Settings(BaseModel):
         "comma-separated origins like https://shop.example or http://localhost:5173; no path, no *",
     )
 
-    webhook_token: settings_values.WebhookToken = None
+    webhook_token: parsed.WebhookToken = None
     max_waiters: int = number(10_000, 1, 1_000_000, "Callers that may wait or stream; more get `overloaded`.")
 
     shutdown_grace: float = number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
@@ -147,11 +147,11 @@ class Settings(BaseModel):
     @field_validator("api_keys", "trusted_proxies", "cors_origins")
     @classmethod
     def _is_a_readable_list(cls, value: SecretStr | str | None, info: ValidationInfo) -> SecretStr | str | None:
-        read = {"api_keys": settings_values.api_keys, "trusted_proxies": settings_values.networks}
+        read = {"api_keys": parsed.api_keys, "trusted_proxies": parsed.networks}
         if value is not None:
             try:
                 plain = value.get_secret_value() if isinstance(value, SecretStr) else value
-                read.get(info.field_name or "", settings_values.origins)(plain)
+                read.get(info.field_name or "", parsed.origins)(plain)
             except ValueError as error:
                 raise mistake(str(error)) from None
         return value
@@ -180,12 +180,12 @@ class Settings(BaseModel):
         return shared_url(self.cache_url)
 
     @property
-    def proxies(self) -> tuple[settings_values.Network, ...]:
-        return settings_values.networks(self.trusted_proxies) if self.trusted_proxies else ()
+    def proxies(self) -> tuple[parsed.Network, ...]:
+        return parsed.networks(self.trusted_proxies) if self.trusted_proxies else ()
 
     @property
     def origins(self) -> tuple[str, ...]:
-        return settings_values.origins(self.cors_origins) if self.cors_origins else ()
+        return parsed.origins(self.cors_origins) if self.cors_origins else ()
 
     @property
     def sandboxed(self) -> bool:

@@ -7,7 +7,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from app.settings_fields import mistake
+from app.settings.described import mistake
 
 MEMORY_URL = "memory:"
 

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from app.settings_files import read_secret
+from app.settings.sources import read_secret
 from app.telemetry.redaction import Own
 
 LOOK_SECONDS = 1.5

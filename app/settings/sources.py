@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from dotenv.parser import Binding, parse_stream
 
-from app.settings_names import misspelled
+from app.settings.names import misspelled
 
 DEFAULT_FOLDER = "/run/secrets"
 

@@ -7,13 +7,13 @@ from pathlib import Path
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from app.library_variables import wrong_library_variables
-from app.secrets import Parts, Secrets
-from app.settings import SECRET_NAMES, Settings
-from app.settings_fields import allowed_values
-from app.settings_files import read_sources
-from app.settings_urls import secrets_in
-from app.settings_values import api_keys, webhook_token
+from app.settings.described import allowed_values
+from app.settings.fields import SECRET_NAMES, Settings
+from app.settings.libraries import wrong_library_variables
+from app.settings.parsed import api_keys, webhook_token
+from app.settings.rotation import Parts, Secrets
+from app.settings.sources import read_sources
+from app.settings.urls import secrets_in
 
 
 class SettingsError(Exception):

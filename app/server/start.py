@@ -14,10 +14,10 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from app.secrets import Secrets
-from app.settings import LOOPBACK_HOSTS
-from app.settings_loading import SettingsError, load_settings
-from app.settings_values import api_keys
+from app.settings.fields import LOOPBACK_HOSTS
+from app.settings.loading import SettingsError, load_settings
+from app.settings.parsed import api_keys
+from app.settings.rotation import Secrets
 from app.telemetry.logs import configure_logs
 from app.telemetry.redaction import Own
 
@@ -41,7 +41,7 @@ def main() -> None:
         listener = bind(settings.host, settings.port)
         with _no_search_for_garbage():
             from app.main import create_app  # noqa: PLC0415 - not before the variables are known to be right
-            from app.server import Server  # noqa: PLC0415 - as above
+            from app.server.serving import Server  # noqa: PLC0415 - as above
             from app.telemetry import tracing  # noqa: PLC0415 - as above
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
         app = create_app(settings, secrets=secrets, every_half_second=summary.flush)

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from app.settings_fields import mistake
+from app.settings.described import mistake
 
 MIN_KEY_LENGTH = 16
 """Characters. Keys are compared by a fast hash, so they must be long and random; a password is neither."""
