@@ -62,9 +62,9 @@ def create_app(
             Middleware(DeferredResponses),
             Middleware(RequestId, lifecycle=service.lifecycle),
             Middleware(AccessLog, metrics=service.metrics),
-            *([Middleware(Cors, settings.origins)] if settings.origins else []),
+            *([Middleware(Cors, settings.cors_origins)] if settings.cors_origins else []),
             Middleware(CrashGuard),
-            Middleware(Access, service.keys, settings.proxies),
+            Middleware(Access, service.secrets, settings.trusted_proxies),
             Middleware(BodyLimit),
         ],
     )

@@ -1,4 +1,4 @@
-"""Variables that libraries read by themselves: a wrong one is a line like any other mistake, and not their traceback.
+"""Variables that libraries read by themselves: a wrong one is a line like any other error, and not their traceback.
 
 ``docs/configuration.md`` says where each of them is heeded. To be asked before the libraries are loaded, since some
 fail as soon as they are.
@@ -10,9 +10,16 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 
 
-def wrong_library_variables(environment: Mapping[str, str]) -> list[str]:
-    """A line for each such variable with a value that its library cannot use, free of values."""
-    return [*_propagators(environment), *_authorities(environment), *_metrics_folder(environment)]
+def wrong_library_variables(environment: Mapping[str, str], *, sandboxed: bool) -> list[str]:
+    """A line for each such variable with a value that its library cannot use, free of values.
+
+    ``sandboxed``: no platform is asked, so nobody needs its authorities.
+    """
+    return [
+        *_propagators(environment),
+        *([] if sandboxed else _authorities(environment)),
+        *_metrics_folder(environment),
+    ]
 
 
 def _propagators(environment: Mapping[str, str]) -> Iterator[str]:

@@ -1,12 +1,17 @@
 """The settings: where they come from, and every mistake as one readable line."""
 
+from ipaddress import ip_network
 from pathlib import Path
+from typing import get_args, get_origin
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
 
 from app.settings import Settings, sources
+from app.settings.fields import ROTATING
 from app.settings.loading import SettingsError, load_settings
+from app.settings.parsed import CacheUrl
 from tests.conftest import ROOT
 from tests.unit.test_settings_files import UNREADABLE
 
@@ -34,7 +39,7 @@ def test_a_token_is_all_that_a_start_needs(monkeypatch: pytest.MonkeyPatch) -> N
     settings, _, warnings = load_settings()
     assert isinstance(settings.upstream_token, SecretStr)
     assert settings.upstream_token.get_secret_value() == SECRET
-    assert (settings.host, settings.port, settings.upstream_timezone) == ("127.0.0.1", 8000, "Europe/Moscow")
+    assert (settings.host, settings.port, str(settings.upstream_timezone)) == ("127.0.0.1", 8000, "Europe/Moscow")
     assert (settings.upstream_batch_size, settings.upstream_max_in_flight) == (100, 4)
     limits = [settings.upstream_connect_timeout, settings.upstream_attempt_timeout, settings.request_deadline]
     assert limits == [1, 2, 5]
@@ -348,3 +353,32 @@ def test_the_example_as_it_is_says_what_is_missing(empty_folder: Path) -> None:
 
 def test_every_setting_says_why_it_exists() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_every_secret_may_rotate_but_the_caches_url() -> None:
+    """A secret that is added is read anew from its file, or somebody has decided that it is not."""
+    secret = {
+        name: kind
+        for name, field in Settings.model_fields.items()
+        for kind in (get_args(field.annotation) or (field.annotation,))
+        for kind in ((get_origin(kind) and get_args(kind)[0]) or kind,)
+        if isinstance(kind, type) and issubclass(kind, SecretStr)
+    }
+    assert secret.pop("cache_url") is CacheUrl
+    assert secret == ROTATING
+
+
+def test_values_are_parsed_into_the_types_that_the_service_uses() -> None:
+    settings = Settings.for_sandbox(
+        upstream_timezone="Asia/Omsk",
+        trusted_proxies="10.0.0.0/8, 192.0.2.7",
+        cors_origins="https://shop.example",
+        cache_url="redis://:planted@cache",
+    )
+    assert settings.upstream_timezone == ZoneInfo("Asia/Omsk")
+    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("192.0.2.7/32"))
+    assert settings.cors_origins == ("https://shop.example",)
+    shown = settings.shown()
+    assert (shown["upstream_timezone"], shown["cors_origins"]) == ("Asia/Omsk", "https://shop.example")
+    assert (shown["trusted_proxies"], shown["cache_url"]) == ("10.0.0.0/8, 192.0.2.7/32", "set")
+    assert Settings.for_sandbox().shown()["trusted_proxies"] is None
