@@ -76,7 +76,8 @@ These are no settings, and are read from the environment alone:
 | `OTEL_PROPAGATORS` | the headers by which a trace goes on, with and without that extra |
 | `PROMETHEUS_MULTIPROC_DIR` | the metrics' library; one process needs none, so leave it unset |
 
-Proxy variables (`HTTP_PROXY` and the like) are not heeded.
+Authorities that cannot be loaded stop the start, except with `UPSTREAM_URL=sandbox:`. Proxy variables (`HTTP_PROXY` and
+the like) are not heeded.
 """
 
 _ENV_EXAMPLE = """# Made by `make docs`. Copy it to `.env`, or hand the copy to Docker with --env-file.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from app.settings.fields import ROTATING
 from tests.support.service import secrets_in
 
 NAME = "upstream_token"
@@ -123,3 +124,20 @@ def test_a_value_that_cannot_be_read_is_never_in_force_and_is_logged_without_it(
     (tmp_path / "API_KEYS").write_text(f"{KEYS}-new")
     assert secrets.refresh(at_once=True)
     assert secrets.get("api_keys") == f"{KEYS}-new"
+
+
+@pytest.mark.parametrize("name", ROTATING)
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_value_in_quotes_is_refused_as_the_start_refuses_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str, quote: str
+) -> None:
+    before = {name: KEYS if name == "api_keys" else "sixteen-characters"}
+    secrets = secrets_in(tmp_path, name, **before)
+    (tmp_path / name.upper()).write_text(f"{quote}shop:planted-key-4be1f0{quote}\n")
+    for at_once in (False, True, True):
+        assert not secrets.refresh(at_once=at_once)
+    assert secrets.get(name) == before[name]
+    assert [record.getMessage() for record in caplog.records] == [
+        f"the file of {name.upper()} is wrong (is still in quotes, which would be part of the value): its former "
+        "value stays in force"
+    ]

@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from pydantic import SecretStr
 
+from app.main import create_app
 from app.settings import Settings, sources
 from app.settings.fields import ROTATING
 from app.settings.loading import SettingsError, load_settings
@@ -120,6 +121,13 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "authorities that are none": ({"SSL_CERT_FILE": __file__}, f"SSL_CERT_FILE: {__file__} holds no certificate"),
     "no folder of authorities": ({"SSL_CERT_DIR": "/nowhere"}, "SSL_CERT_DIR: /nowhere is no folder"),
     "no folder of metrics": ({"PROMETHEUS_MULTIPROC_DIR": "/nowhere"}, "PROMETHEUS_MULTIPROC_DIR: is not a folder"),
+    "a delay in words": ({"OTEL_BSP_SCHEDULE_DELAY": "5s"}, "OTEL_BSP_SCHEDULE_DELAY: is not a whole number from 1 on"),
+    "an empty delay": ({"OTEL_BSP_EXPORT_TIMEOUT": ""}, "OTEL_BSP_EXPORT_TIMEOUT: is not a whole number from 1 on"),
+    "no spans": ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE: is not a whole number from 1 on"),
+    "half a span": (
+        {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0.5"},
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: is not a whole number from 1 on",
+    ),
     "port zero": ({"PORT": "0"}, "PORT: is out of range; allowed: 1 to 65535"),
     "a port too high": ({"PORT": "65536"}, "PORT: is out of range; allowed: 1 to 65535"),
     "a port in words": ({"PORT": SECRET}, "PORT: is not a whole number; allowed: 1 to 65535"),
@@ -161,6 +169,20 @@ def test_a_mistake_is_one_line_with_name_complaint_and_what_is_allowed(
     assert line.startswith(start)
     assert "; allowed: " in line or "UTF-8" in line
     assert SECRET not in line
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_missing_authorities_do_not_matter_to_the_sandbox(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    monkeypatch.setenv(name, "/nowhere")
+    settings, secrets, _ = load_settings()
+    create_app(settings, secrets=secrets)
+
+
+def test_right_numbers_for_the_batches_of_spans_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", " 500 ")
+    load_settings()
 
 
 def test_all_mistakes_of_one_start_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
