@@ -85,7 +85,7 @@ class Settings(BaseModel):
 
     max_queued_ids: int = number(10_000, 1, 10_000_000, "Ids that may wait for the platform; more get `overloaded`.")
 
-    cache_url: Annotated[parsed.CacheUrl, BeforeValidator(parsed.CacheUrl)] = text(
+    cache_url: parsed.CacheUrl = text(
         parsed.MEMORY_URL,
         "Where answers are kept: `memory:`, or a Redis or Valkey that replicas share, behind the memory.",
         "memory:, redis://user:password@host:port/database, or rediss:// with TLS",
@@ -99,7 +99,7 @@ class Settings(BaseModel):
     final_ttl: float = number(86_400, 0, 31_536_000, "How long a final state is kept.")
     not_found_ttl: float = number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
 
-    api_keys: Annotated[parsed.ApiKeys, BeforeValidator(parsed.ApiKeys)] | None = text(
+    api_keys: parsed.ApiKeys | None = text(
         None,
         "Callers' keys; unset = anyone who reaches the port may ask.",
         "name:key,name:key; names of 1 to 64 characters A-Z a-z 0-9 . _ -; keys of at least 16 "
@@ -119,7 +119,7 @@ class Settings(BaseModel):
         "comma-separated origins like https://shop.example or http://localhost:5173; no path, no *",
     )
 
-    webhook_token: Annotated[parsed.WebhookToken, BeforeValidator(parsed.WebhookToken)] | None = text(
+    webhook_token: parsed.WebhookToken | None = text(
         None,
         "Ends the webhook's path, `/webhooks/message-states/TOKEN`; unset = no webhook.",
         "at least 16 characters A-Z a-z 0-9 . _ ~ -",

@@ -9,11 +9,12 @@ import hmac
 import re
 from importlib.util import find_spec
 from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Self
+from typing import Any, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
-from pydantic import SecretStr
+from pydantic import GetCoreSchemaHandler, SecretStr
+from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
 SANDBOX_URL = "sandbox:"
 MEMORY_URL = "memory:"
@@ -40,7 +41,7 @@ class InvalidValue(ValueError):
     """
 
     def __init__(self, *lines: str, allowed: str = "", name: str = "", missing: bool = False) -> None:
-        super().__init__(*lines)
+        super().__init__("\n".join(lines))
         self.lines = lines
         self.allowed = allowed
         self.name = name
@@ -53,6 +54,12 @@ class Secret(SecretStr):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.parts: tuple[str, ...] = (text,)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: type[Any], handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Made before pydantic looks at it: the schema of its own class hides the lines of an InvalidValue."""
+        schema = super().__get_pydantic_core_schema__(source, handler)
+        return no_info_before_validator_function(lambda given: cls(given) if isinstance(given, str) else given, schema)
 
 
 class ApiKeys(Secret):
