@@ -3,6 +3,8 @@
 ``GENERATED`` names each file and the pure function that makes its text from the code and from the text that is there.
 """
 
+import ast
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -154,12 +156,23 @@ def faults(current: str = "") -> str:
     return "\n".join([MADE, fault_table.INTRODUCTION, *tables, fault_table.CLIENTS, *clients])
 
 
+def architecture(current: str) -> str:
+    """``docs/architecture.md`` with its table of modules replaced."""
+    rows = []
+    for path in sorted((ROOT / "app").rglob("*.py")):
+        summary = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
+        sentence = re.split(r"(?<=[.?])\s", " ".join(summary.split()))[0]
+        rows.append((_code(str(path.relative_to(ROOT / "app"))), sentence.replace("``", "`")))
+    return replace_block(current, "modules", table(("module", "what it is"), rows))
+
+
 GENERATED: dict[str, Callable[[str], str]] = {
     "docs/errors.md": errors,
     "docs/faults.md": faults,
     "docs/configuration.md": configuration,
     ".env.example": env_example,
     "README.md": readme,
+    "docs/architecture.md": architecture,
     "deploy/monitoring/dashboard.json": dashboard.document,
 }
 
