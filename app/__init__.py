@@ -1,6 +1,8 @@
 """message-state-proxy: what became of message 82216?
 
-main       wires the rooms together; start starts the server; settings holds every knob
+main       the application that production serves and the tests ask; service builds what it stands on
+server     the start, the HTTP server and its end
+settings   every setting, its sources, secrets that change while the service runs
 api        the public face over HTTP: routes, JSON, problem documents
 lookup     the engine: from ids to answers, with as few upstream requests as possible
 upstream   the platform behind state.php: the array format, the HTTP client, the sandbox

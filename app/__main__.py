@@ -1,6 +1,6 @@
 """``python -m app``."""
 
-from app.start import main
+from app.server.start import main
 
 if __name__ == "__main__":
     main()

@@ -18,9 +18,9 @@ from app.api.description import install_openapi
 from app.api.middleware import BodyLimit, CrashGuard, RequestId
 from app.api.problems import install_handlers
 from app.lookup.policy import Clock
-from app.secrets import Secrets
 from app.service import build_service
 from app.settings import Settings
+from app.settings.rotation import Secrets
 from app.telemetry import tracing
 from app.upstream import sandbox
 
@@ -62,9 +62,9 @@ def create_app(
             Middleware(DeferredResponses),
             Middleware(RequestId, lifecycle=service.lifecycle),
             Middleware(AccessLog, metrics=service.metrics),
-            *([Middleware(Cors, settings.origins)] if settings.origins else []),
+            *([Middleware(Cors, settings.cors_origins)] if settings.cors_origins else []),
             Middleware(CrashGuard),
-            Middleware(Access, service.keys, settings.proxies),
+            Middleware(Access, service.secrets, settings.trusted_proxies),
             Middleware(BodyLimit),
         ],
     )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 import httpx
 
 from app import __version__
-from app.api.access import Keys
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
 from app.collectors import engine_metrics, watcher_metrics
@@ -26,9 +25,8 @@ from app.lookup.engine import Engine
 from app.lookup.policy import Clock, CredentialLockout
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
-from app.secrets import LOOK_SECONDS, Secrets
 from app.settings import Settings
-from app.settings_loading import secrets_of
+from app.settings.rotation import LOOK_SECONDS, Secrets
 from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
@@ -50,7 +48,6 @@ class Service:
     secrets: Secrets
     lifecycle: Lifecycle
     metrics: Metrics
-    keys: Keys
     quotas: Quotas | None
     account: Account
     client: UpstreamClient
@@ -87,8 +84,6 @@ class Service:
         if any(name.startswith("upstream_") for name in changed):
             self.account.reload()
             self.engine.credentials_changed()
-        if "api_keys" in changed:
-            self.keys.replace(self.secrets.get("api_keys"))
 
     async def _rotate_secrets(self) -> None:
         while True:
@@ -118,7 +113,7 @@ def build_service(
     ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
     the platform, ``clock`` that of the system's.
     """
-    secrets = secrets or secrets_of(settings)
+    secrets = secrets or Secrets(settings)
     metrics = Metrics(__version__)
     account = Account(lambda: _credentials(settings, secrets))
     lifetimes = Lifetimes(settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl)
@@ -152,7 +147,7 @@ def build_service(
         renew_credentials=renew_credentials,
     )
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
-    read_webhook = WebhookReader(settings.timezone)
+    read_webhook = WebhookReader(settings.upstream_timezone)
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, read_webhook))
     return Service(
@@ -160,7 +155,6 @@ def build_service(
         secrets=secrets,
         lifecycle=Lifecycle(),
         metrics=metrics,
-        keys=Keys(secrets.get("api_keys")),
         quotas=Quotas(clock, settings.rate_limit) if settings.rate_limit else None,
         account=account,
         client=client,
@@ -191,7 +185,7 @@ def _client(
     return UpstreamClient(
         sandbox.URL if settings.sandboxed else settings.upstream_url,
         account,
-        settings.timezone,
+        settings.upstream_timezone,
         connect_timeout=settings.upstream_connect_timeout,
         attempt_timeout=settings.upstream_attempt_timeout,
         transport=transport,
@@ -201,7 +195,7 @@ def _client(
 
 def _store(settings: Settings, clock: Clock, lifetimes: Lifetimes, metrics: Metrics) -> "RedisStore | None":
     """The store that replicas share, where the settings name one."""
-    url = settings.shared_cache_url
+    url = settings.cache_url.shared
     if url is None:
         return None
     from app.lookup.cache.redis import RedisStore  # noqa: PLC0415 - redis-py is an extra

@@ -8,12 +8,12 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 
 from app.api.catalogue import CATALOGUE, ProblemType
 from app.settings import Settings
-from app.settings_fields import allowed_values
+from app.settings.fields import allowed_values
+from app.settings.parsed import Secret
 from app.upstream import sandbox
 from tools import dashboard, start_mistakes
 from tools import faults as fault_table
@@ -78,7 +78,8 @@ These are no settings, and are read from the environment alone:
 | `OTEL_PROPAGATORS` | the headers by which a trace goes on, with and without that extra |
 | `PROMETHEUS_MULTIPROC_DIR` | the metrics' library; one process needs none, so leave it unset |
 
-Proxy variables (`HTTP_PROXY` and the like) are not heeded.
+Authorities that cannot be loaded stop the start, except with `UPSTREAM_URL=sandbox:`. Proxy variables (`HTTP_PROXY` and
+the like) are not heeded.
 """
 
 _ENV_EXAMPLE = """# Made by `make docs`. Copy it to `.env`, or hand the copy to Docker with --env-file.
@@ -183,8 +184,7 @@ def settings() -> list[tuple[str, FieldInfo]]:
 
 def default(field: FieldInfo) -> str:
     """The default as it would be written in a variable; empty where there is none."""
-    value = field.default.get_secret_value() if isinstance(field.default, SecretStr) else field.default
-    return "" if value is None else str(value)
+    return "" if field.default is None else str(field.default)
 
 
 def why(field: FieldInfo) -> str:
@@ -193,7 +193,7 @@ def why(field: FieldInfo) -> str:
 
 
 def _allowed(field: FieldInfo) -> str:
-    return allowed_values(field) or ("a secret" if field.annotation == SecretStr | None else "")
+    return allowed_values(field) or ("a secret" if field.annotation == Secret | None else "")
 
 
 def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:

@@ -133,6 +133,11 @@ MISTAKES: tuple[StartMistake, ...] = (
         _set("OTEL_PROPAGATORS=b3"),
     ),
     StartMistake(
+        "`OTEL_BSP_SCHEDULE_DELAY=5s`",
+        "OTEL_BSP_SCHEDULE_DELAY: is not a whole number from 1 on; allowed: such a number, or unset",
+        _set("OTEL_BSP_SCHEDULE_DELAY=5s"),
+    ),
+    StartMistake(
         "authorities that are not there",
         "SSL_CERT_FILE: /nowhere/ca.pem cannot be read (No such file or directory); allowed: a file of certificates, "
         "or unset",

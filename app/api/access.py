@@ -4,8 +4,6 @@
 address where no key was asked for or none was right. The key itself goes no further than this module.
 """
 
-import hashlib
-import hmac
 import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -13,7 +11,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.problems import problem
-from app.settings_values import Network, api_keys
+from app.settings.parsed import Network
+from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
 
@@ -25,39 +24,15 @@ def needs_key(path: str) -> bool:
     return path.startswith("/messages")
 
 
-class Keys:
-    """The callers' keys, as SHA-256 digests: a look into the memory or a comparison's time gives none away."""
-
-    def __init__(self, text: str | None) -> None:
-        self._names: tuple[tuple[str, bytes], ...] = ()
-        self.replace(text)
-
-    def replace(self, text: str | None) -> None:
-        """Take other keys, as ``API_KEYS`` has them; None means that no key is needed."""
-        keys = api_keys(text) if text else {}
-        self._names = tuple((name, hashlib.sha256(key.encode()).digest()) for key, name in keys.items())
-
-    @property
-    def needed(self) -> bool:
-        """Whether a caller needs a key."""
-        return bool(self._names)
-
-    def name_of(self, credential: bytes) -> str | None:
-        """The name of the caller with this key. Every key is compared, so the time says nothing about any."""
-        digest = hashlib.sha256(credential).digest()
-        found = None
-        for name, known in self._names:
-            if hmac.compare_digest(known, digest):
-                found = name
-        return found
-
-
 class Access:
-    """Answers 401 where a key is needed and the right one is not there; names the caller otherwise."""
+    """Answers 401 where a key is needed and the right one is not there; names the caller otherwise.
 
-    def __init__(self, app: ASGIApp, keys: Keys, proxies: Sequence[Network] = ()) -> None:
+    ``secrets`` has the callers' keys in force.
+    """
+
+    def __init__(self, app: ASGIApp, secrets: Secrets, proxies: Sequence[Network] = ()) -> None:
         self._app = app
-        self._keys = keys
+        self._secrets = secrets
         self._proxies = tuple(proxies)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,9 +41,10 @@ class Access:
             await self._app(scope, receive, send)
             return
         state = scope.setdefault("state", {})
-        if self._keys.needed and needs_key(scope["path"]):
+        keys = self._secrets.api_keys
+        if keys is not None and needs_key(scope["path"]):
             given = credential(scope)
-            name = None if given is None else self._keys.name_of(given)
+            name = None if given is None else keys.name_of(given)
             if name is None:
                 state["caller"] = client_address(scope, self._proxies)
                 await problem(scope, "unauthenticated", headers={"WWW-Authenticate": CHALLENGE})(scope, receive, send)

@@ -9,10 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.secrets import Secrets
-from app.settings_values import api_keys
 from tests.support.platform import TOKEN, FakePlatform
-from tests.support.service import assert_problem, service, service_behind
+from tests.support.service import assert_problem, secrets_in, service, service_behind
 
 pytestmark = pytest.mark.anyio
 
@@ -205,9 +203,7 @@ async def test_keys_are_exchanged_by_their_file_and_a_bad_file_changes_nothing(
 ) -> None:
     file = tmp_path / "API_KEYS"
     file.write_text(f"shop:{KEY}")
-    secrets = Secrets(
-        {"upstream_token": TOKEN, "api_keys": f"shop:{KEY}"}, tmp_path, ["api_keys"], {"api_keys": api_keys}
-    )
+    secrets = secrets_in(tmp_path, "api_keys", upstream_token=TOKEN, api_keys=f"shop:{KEY}")
     async with service(platform, secrets=secrets) as client:
 
         async def statuses(content: str | None) -> list[int]:
@@ -227,7 +223,7 @@ async def test_keys_are_exchanged_by_their_file_and_a_bad_file_changes_nothing(
 
 
 async def test_a_file_of_keys_that_appears_later_closes_an_open_service(platform: FakePlatform, tmp_path: Path) -> None:
-    secrets = Secrets({"upstream_token": TOKEN, "api_keys": None}, tmp_path, ["api_keys"], {"api_keys": api_keys})
+    secrets = secrets_in(tmp_path, "api_keys", upstream_token=TOKEN)
     async with service(platform, secrets=secrets) as client:
         assert (await client.get(ONE)).status_code == 200
         (tmp_path / "API_KEYS").write_text(f"shop:{KEY}")
@@ -240,7 +236,7 @@ async def test_a_refusal_by_the_platform_does_not_hurry_a_file_of_keys_that_is_b
     platform: FakePlatform, tmp_path: Path
 ) -> None:
     now = f"shop:{KEY}"
-    secrets = Secrets({"upstream_token": "refused", "api_keys": now}, tmp_path, ["api_keys"], {"api_keys": api_keys})
+    secrets = secrets_in(tmp_path, "api_keys", upstream_token="refused", api_keys=now)
     async with service(platform, secrets=secrets) as client:
         (tmp_path / "API_KEYS").write_text(f"shop:{OTHER}")
         assert_problem(await client.get(ONE, headers={"X-API-Key": KEY}), 502, "upstream-credentials-rejected")

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.secrets import Secrets
 from tests.support.platform import FakePlatform, refused
-from tests.support.service import service
+from tests.support.service import secrets_in, service
 
 pytestmark = pytest.mark.anyio
 
@@ -20,7 +19,7 @@ async def test_a_newer_secret_is_used_within_the_request_that_was_rejected(tmp_p
     platform.knows(1)
     platform.script.append(refused(text))
     (tmp_path / "UPSTREAM_TOKEN").write_text(NEW)
-    secrets = Secrets({"upstream_token": OLD}, tmp_path, ["upstream_token"])
+    secrets = secrets_in(tmp_path, "upstream_token", upstream_token=OLD)
     async with service(platform, secrets=secrets) as client:
         assert (await client.get("/messages/1/state")).status_code == 200
     assert [request.entries[0]["token"] for request in platform.requests] == [OLD, NEW]
@@ -31,7 +30,7 @@ async def test_without_a_newer_secret_nothing_is_tried_again(tmp_path: Path, tex
     platform = FakePlatform({"token": OLD})
     platform.knows(1)
     platform.script.append(refused(text))
-    secrets = Secrets({"upstream_token": OLD}, tmp_path, ["upstream_token"])
+    secrets = secrets_in(tmp_path, "upstream_token", upstream_token=OLD)
     async with service(platform, secrets=secrets) as client:
         assert [(await client.get("/messages/1/state")).status_code for _ in range(3)] == [status] * 3
     assert len(platform.requests) == 1

@@ -11,9 +11,8 @@ import pytest
 
 from app.api.webhook import is_webhook
 from app.main import create_app
-from app.secrets import Secrets
 from tests.support.platform import TOKEN, FakePlatform
-from tests.support.service import assert_problem, settings_for
+from tests.support.service import assert_problem, secrets_in, settings_for
 from tests.support.virtual_time import on_virtual_time
 from tests.support.watching import WEBHOOK, WEBHOOK_TOKEN, stage
 
@@ -188,7 +187,7 @@ def test_no_trace_is_made_of_the_path_with_the_token() -> None:
 
 @pytest.mark.anyio
 async def test_without_a_token_there_is_no_webhook_and_a_new_one_counts_at_once(tmp_path: Path) -> None:
-    secrets = Secrets({"upstream_token": TOKEN, "webhook_token": None}, tmp_path, ["webhook_token"])
+    secrets = secrets_in(tmp_path, "webhook_token", upstream_token=TOKEN)
     app = create_app(settings_for(), secrets=secrets, transport=FakePlatform().transport())
     async with (
         app.router.lifespan_context(app),

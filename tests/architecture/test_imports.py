@@ -24,8 +24,7 @@ MAY_USE: dict[str, set[str]] = {
     "service": {"api", "lookup", "upstream", "telemetry", "settings", "collectors"},
     "main": {"service", "api", "upstream", "lookup", "telemetry", "settings"},
     "server": {"api", "telemetry", "settings", "main"},
-    "start": {"server", "main", "api", "telemetry", "settings", "upstream"},
-    "__main__": {"start", "server"},
+    "__main__": {"server"},
     "__init__": set(),
 }
 # Package: the rooms that may import it.
@@ -37,7 +36,7 @@ LIBRARIES: dict[str, set[str]] = {
     "uvicorn": {"server", "upstream"},  # also the sandbox where it runs alone
     "httptools": {"server"},
     "redis": {"lookup"},
-    "prometheus_client": {"telemetry", "collectors", "start", "service"},
+    "prometheus_client": {"telemetry", "collectors", "server", "service"},
     "opentelemetry": {"telemetry"},
     "pydantic_settings": {"settings"},
 }
@@ -96,8 +95,7 @@ def _imports_of(path: Path, tree: ast.AST) -> Iterator[str]:
 
 def room_of(name: str) -> str:
     """The room of a module or imported name below ``app``."""
-    part = name.removeprefix("app.").split(".")[0]
-    return "settings" if part.startswith("settings") or part in {"secrets", "library_variables"} else part
+    return name.removeprefix("app.").split(".")[0]
 
 
 ROOMS = {path: room_of(name.removesuffix(".py").replace("/", ".")) for path, name in zip(MODULES, NAMES, strict=True)}

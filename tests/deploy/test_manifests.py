@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.api import webhook
-from app.server import Limits
-from app.settings_loading import load_settings
+from app.server.limits import Limits
+from app.settings.loading import load_settings
 from tests.deploy.breaks import BREAKS
 from tests.deploy.conftest import COMPONENTS
 from tests.support.manifests.breaking import Break

@@ -11,7 +11,8 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.server import Limits, Server
+from app.server.limits import Limits
+from app.server.serving import Server
 from app.settings import Settings
 from tests.support.platform import FakePlatform
 from tests.support.service import settings_for

@@ -3,15 +3,16 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 
 from app.lookup.policy import Clock
 from app.main import create_app
-from app.secrets import Secrets
 from app.service import Service
 from app.settings import Settings
+from app.settings.rotation import Secrets
 from tests.support.platform import TOKEN, URL, FakePlatform
 
 
@@ -19,6 +20,11 @@ def settings_for(url: str = URL, **overrides: Any) -> Settings:
     """Settings that lead to a fake platform, independent of the environment."""
     credentials = {} if {"upstream_login", "upstream_password"} & overrides.keys() else {"upstream_token": TOKEN}
     return Settings.for_sandbox(upstream_url=url, **credentials, **overrides)
+
+
+def secrets_in(folder: Path, *from_files: str, **values: Any) -> Secrets:
+    """Secrets with these values in force, of which files in the folder may change those that are named."""
+    return Secrets(Settings.for_sandbox(secrets_dir=str(folder), **values), from_files)
 
 
 @asynccontextmanager

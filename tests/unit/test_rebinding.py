@@ -2,7 +2,7 @@
 
 import socket
 
-from app.start import bind
+from app.server.start import bind
 from tests.support.running import free_port
 
 

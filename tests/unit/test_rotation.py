@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from app.secrets import Secrets
-from app.settings_loading import load_settings
+from app.settings.loading import load_settings
+from tests.support.service import secrets_in
 
 OLD, NEW = "planted-old-91c4", "planted-new-5e0b"
 NAME = "UPSTREAM_TOKEN"
@@ -14,7 +14,7 @@ NAME = "UPSTREAM_TOKEN"
 
 def test_a_file_that_goes_back_and_forth_counts_only_once_it_has_stayed_the_same(tmp_path: Path) -> None:
     file = tmp_path / NAME
-    secrets = Secrets({NAME.lower(): OLD}, tmp_path, [NAME.lower()])
+    secrets = secrets_in(tmp_path, NAME.lower(), upstream_token=OLD)
     for content in (NEW, OLD, NEW, OLD, NEW):
         file.write_text(content)
         assert not secrets.refresh()
@@ -25,7 +25,7 @@ def test_a_file_that_goes_back_and_forth_counts_only_once_it_has_stayed_the_same
 
 def test_secrets_that_take_turns_are_each_in_force_and_told_every_time(tmp_path: Path) -> None:
     file = tmp_path / NAME
-    secrets = Secrets({NAME.lower(): OLD}, tmp_path, [NAME.lower()])
+    secrets = secrets_in(tmp_path, NAME.lower(), upstream_token=OLD)
     told: list[str | None] = []
     for content in (NEW, OLD, NEW, OLD):
         file.write_text(content)
@@ -37,7 +37,7 @@ def test_secrets_that_take_turns_are_each_in_force_and_told_every_time(tmp_path:
 
 def test_a_file_that_is_gone_between_two_looks_has_not_stayed_the_same(tmp_path: Path) -> None:
     file = tmp_path / NAME
-    secrets = Secrets({NAME.lower(): OLD}, tmp_path, [NAME.lower()])
+    secrets = secrets_in(tmp_path, NAME.lower(), upstream_token=OLD)
     file.write_text(NEW)
     assert not secrets.refresh()
     file.unlink()
@@ -90,10 +90,10 @@ def test_a_variable_with_a_value_does_and_so_does_a_line_of_the_dotenv_file(
 
 
 def test_a_secret_in_force_is_never_let_go_however_often_others_change(tmp_path: Path) -> None:
-    secrets = Secrets({NAME.lower(): OLD, "webhook_token": "first"}, tmp_path, ["webhook_token"])
+    secrets = secrets_in(tmp_path, "webhook_token", upstream_token=OLD, webhook_token="first-webhook-token")
     for number in range(60):
-        (tmp_path / "webhook_token").write_text(f"another-{number}")
+        (tmp_path / "webhook_token").write_text(f"another-webhook-token-{number}")
         assert secrets.refresh(at_once=True)
     assert OLD in secrets.seen()
-    assert {"another-58", "another-59"} <= set(secrets.seen())
+    assert {"another-webhook-token-58", "another-webhook-token-59"} <= set(secrets.seen())
     assert len(secrets.seen()) < 56, "former ones are let go some day"

@@ -1,14 +1,18 @@
 """The settings: where they come from, and every mistake as one readable line."""
 
+from ipaddress import ip_network
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 from pydantic import SecretStr
 
-from app import settings_files
-from app.settings import Settings
-from app.settings_loading import SettingsError, load_settings
+from app.main import create_app
+from app.settings import Settings, sources
+from app.settings.fields import ROTATING
+from app.settings.loading import SettingsError, load_settings
 from tests.conftest import ROOT
+from tests.support.manifests.code import is_secret
 from tests.unit.test_settings_files import UNREADABLE
 
 SECRET = "s3cret-4711"
@@ -35,7 +39,7 @@ def test_a_token_is_all_that_a_start_needs(monkeypatch: pytest.MonkeyPatch) -> N
     settings, _, warnings = load_settings()
     assert isinstance(settings.upstream_token, SecretStr)
     assert settings.upstream_token.get_secret_value() == SECRET
-    assert (settings.host, settings.port, settings.upstream_timezone) == ("127.0.0.1", 8000, "Europe/Moscow")
+    assert (settings.host, settings.port, str(settings.upstream_timezone)) == ("127.0.0.1", 8000, "Europe/Moscow")
     assert (settings.upstream_batch_size, settings.upstream_max_in_flight) == (100, 4)
     limits = [settings.upstream_connect_timeout, settings.upstream_attempt_timeout, settings.request_deadline]
     assert limits == [1, 2, 5]
@@ -116,6 +120,13 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
     "authorities that are none": ({"SSL_CERT_FILE": __file__}, f"SSL_CERT_FILE: {__file__} holds no certificate"),
     "no folder of authorities": ({"SSL_CERT_DIR": "/nowhere"}, "SSL_CERT_DIR: /nowhere is no folder"),
     "no folder of metrics": ({"PROMETHEUS_MULTIPROC_DIR": "/nowhere"}, "PROMETHEUS_MULTIPROC_DIR: is not a folder"),
+    "a delay in words": ({"OTEL_BSP_SCHEDULE_DELAY": "5s"}, "OTEL_BSP_SCHEDULE_DELAY: is not a whole number from 1 on"),
+    "an empty delay": ({"OTEL_BSP_EXPORT_TIMEOUT": ""}, "OTEL_BSP_EXPORT_TIMEOUT: is not a whole number from 1 on"),
+    "no spans": ({"OTEL_BSP_MAX_QUEUE_SIZE": "0"}, "OTEL_BSP_MAX_QUEUE_SIZE: is not a whole number from 1 on"),
+    "half a span": (
+        {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0.5"},
+        "OTEL_BSP_MAX_EXPORT_BATCH_SIZE: is not a whole number from 1 on",
+    ),
     "port zero": ({"PORT": "0"}, "PORT: is out of range; allowed: 1 to 65535"),
     "a port too high": ({"PORT": "65536"}, "PORT: is out of range; allowed: 1 to 65535"),
     "a port in words": ({"PORT": SECRET}, "PORT: is not a whole number; allowed: 1 to 65535"),
@@ -157,6 +168,20 @@ def test_a_mistake_is_one_line_with_name_complaint_and_what_is_allowed(
     assert line.startswith(start)
     assert "; allowed: " in line or "UTF-8" in line
     assert SECRET not in line
+
+
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_missing_authorities_do_not_matter_to_the_sandbox(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    monkeypatch.setenv(name, "/nowhere")
+    settings, secrets, _ = load_settings()
+    create_app(settings, secrets=secrets)
+
+
+def test_right_numbers_for_the_batches_of_spans_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("UPSTREAM_URL", "sandbox:")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", " 500 ")
+    load_settings()
 
 
 def test_all_mistakes_of_one_start_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,7 +308,7 @@ def test_files_that_cannot_be_read_are_a_line_each_with_their_name(empty_folder:
 
 def test_a_folder_of_secrets_that_is_not_named_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SECRETS_DIR")
-    monkeypatch.setattr(settings_files, "DEFAULT_FOLDER", "/nowhere")
+    monkeypatch.setattr(sources, "DEFAULT_FOLDER", "/nowhere")
     monkeypatch.setenv("UPSTREAM_TOKEN", SECRET)
     assert load_settings()[0].upstream_token is not None
 
@@ -349,3 +374,26 @@ def test_the_example_as_it_is_says_what_is_missing(empty_folder: Path) -> None:
 
 def test_every_setting_says_why_it_exists() -> None:
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_every_secret_may_rotate_but_the_caches_url() -> None:
+    """A secret that is added is read anew from its file, or somebody has decided that it is not."""
+    assert {name for name, field in Settings.model_fields.items() if is_secret(field)} == {*ROTATING, "cache_url"}
+    for name, kind in ROTATING.items():
+        assert Settings.model_fields[name].annotation == kind | None
+
+
+def test_values_are_parsed_into_the_types_that_the_service_uses() -> None:
+    settings = Settings.for_sandbox(
+        upstream_timezone="Asia/Omsk",
+        trusted_proxies="10.0.0.0/8, 192.0.2.7",
+        cors_origins="https://shop.example",
+        cache_url="redis://:planted@cache",
+    )
+    assert settings.upstream_timezone == ZoneInfo("Asia/Omsk")
+    assert settings.trusted_proxies == (ip_network("10.0.0.0/8"), ip_network("192.0.2.7/32"))
+    assert settings.cors_origins == ("https://shop.example",)
+    shown = settings.shown()
+    assert (shown["upstream_timezone"], shown["cors_origins"]) == ("Asia/Omsk", "https://shop.example")
+    assert (shown["trusted_proxies"], shown["cache_url"]) == ("10.0.0.0/8, 192.0.2.7/32", "set")
+    assert Settings.for_sandbox().shown()["trusted_proxies"] is None

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from app import settings_urls
-from app.settings_loading import SettingsError, load_settings
+from app.settings import parsed
+from app.settings.loading import SettingsError, load_settings
 from app.telemetry.logs import configure_logs
 
 SECRET = "s3cret-4711"
@@ -23,7 +23,7 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_answers_are_kept_in_memory_unless_a_url_says_otherwise() -> None:
     settings, _, _ = load_settings()
-    assert settings.shared_cache_url is None
+    assert settings.cache_url.shared is None
     assert settings.cache_prefix == "message-state"
 
 
@@ -40,7 +40,7 @@ def test_answers_are_kept_in_memory_unless_a_url_says_otherwise() -> None:
 def test_a_redis_url_may_hold_user_password_and_database(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("CACHE_URL", url)
     settings, _, _ = load_settings()
-    assert settings.shared_cache_url == url
+    assert settings.cache_url.shared == url
     assert url not in repr(settings)
 
 
@@ -78,7 +78,7 @@ def test_another_url_is_a_mistake_that_names_the_part_and_shows_nothing_of_it(
 
 
 def test_without_the_extra_the_start_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(settings_urls, "find_spec", lambda name: None if name == "redis" else find_spec(name))
+    monkeypatch.setattr(parsed, "find_spec", lambda name: None if name == "redis" else find_spec(name))
     monkeypatch.setenv("CACHE_URL", f"redis://me:{SECRET}@cache")
     with pytest.raises(SettingsError) as caught:
         load_settings()
@@ -103,6 +103,6 @@ def test_a_url_from_a_secret_file_stays_out_of_the_log_and_so_does_its_password(
 
     logging.getLogger("app").info("%s and %s and %s", url, f"{SECRET}%40x", f"{SECRET}@x")
 
-    assert settings.shared_cache_url == url
+    assert settings.cache_url.shared == url
     assert SECRET not in stream.getvalue()
     assert stream.getvalue().count("[redacted]") == 3

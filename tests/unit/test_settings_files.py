@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.settings import Settings
-from app.settings_files import EnvFile, parse_env_file, read_env_file, read_secret
-from app.settings_names import distance, misspelled
+from app.settings.names import distance, misspelled
+from app.settings.sources import EnvFile, parse_env_file, read_env_file, read_secret
 
 NAMES = Settings.model_fields.keys()
 
@@ -21,7 +21,7 @@ def env_file(folder: Path, content: str | bytes) -> EnvFile:
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     read = read_env_file(path, NAMES)
     return read._replace(
-        mistakes=[each._replace(line=each.line.removeprefix(f"{path}, ")) for each in read.mistakes],
+        errors=[each._replace(line=each.line.removeprefix(f"{path}, ")) for each in read.errors],
         warnings=[line.removeprefix(f"{path}, ") for line in read.warnings],
     )
 
@@ -93,7 +93,7 @@ LATER = "has a quote that is closed on a later line only; allowed: a value on on
 def test_a_line_that_cannot_be_read_is_a_mistake_with_its_number(
     tmp_path: Path, content: str | bytes, name: str, line: str
 ) -> None:
-    assert env_file(tmp_path, content).mistakes == [(name, line)]
+    assert env_file(tmp_path, content).errors == [(name, line)]
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_a_line_that_cannot_be_read_is_a_mistake_with_its_number(
 )
 def test_what_shells_and_other_readers_take_is_taken(tmp_path: Path, content: str, values: dict[str, str]) -> None:
     read = env_file(tmp_path, content)
-    assert (read.values, read.mistakes, read.warnings) == (values, [], [])
+    assert (read.values, read.errors, read.warnings) == (values, [], [])
 
 
 def test_an_empty_line_further_down_does_not_unset_what_was_set(tmp_path: Path) -> None:
@@ -132,13 +132,11 @@ def test_variables_in_a_value_are_not_expanded_and_warned_about(tmp_path: Path) 
 def test_an_env_file_without_the_right_to_it_is_a_mistake(tmp_path: Path) -> None:
     path = tmp_path / ".env"
     path.touch(mode=stat.S_IWUSR)
-    assert [each.line for each in read_env_file(path, NAMES).mistakes] == [
-        f"{path}: cannot be read (Permission denied)"
-    ]
+    assert [each.line for each in read_env_file(path, NAMES).errors] == [f"{path}: cannot be read (Permission denied)"]
 
 
 def test_an_env_file_that_is_a_folder_is_a_mistake(tmp_path: Path) -> None:
-    assert [each.line for each in read_env_file(tmp_path, NAMES).mistakes] == [
+    assert [each.line for each in read_env_file(tmp_path, NAMES).errors] == [
         f"{tmp_path}: cannot be read (Is a directory)"
     ]
 
@@ -146,7 +144,7 @@ def test_an_env_file_that_is_a_folder_is_a_mistake(tmp_path: Path) -> None:
 @given(st.text(alphabet="API_KEYS=\"'#\n\r \\${}x:é\0", max_size=40))
 def test_no_content_makes_reading_fail_and_none_is_shown(text: str) -> None:
     read = parse_env_file(text.encode(), Path("/nowhere"), NAMES)
-    for line in [*(each.line for each in read.mistakes), *read.warnings]:
+    for line in [*(each.line for each in read.errors), *read.warnings]:
         assert line.startswith("/nowhere")
 
 

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.settings import Settings
-from app.settings_loading import SettingsError, load_settings
-from app.settings_values import api_keys, networks, origins
+from app.settings.loading import SettingsError, load_settings
+from app.settings.parsed import ApiKeys, InvalidValue, networks, origins
 
 KEY, OTHER = "planted-key-4be1f0", "planted-key-77c2aa"
 
@@ -24,12 +24,13 @@ def lines_of(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> list[str
 
 
 def test_keys_belong_to_the_names_before_them() -> None:
-    assert api_keys(f"shop:{KEY}, crm-2.eu_x:{OTHER}") == {KEY: "shop", OTHER: "crm-2.eu_x"}
+    keys = ApiKeys(f"shop:{KEY}, crm-2.eu_x:{OTHER}")
+    assert (keys.names, keys.parts) == (("shop", "crm-2.eu_x"), (KEY, OTHER))
 
 
 def test_a_key_may_hold_colons_and_any_printable_character_but_comma_and_space() -> None:
     key = "".join(chr(code) for code in range(0x21, 0x7F) if chr(code) != ",")
-    assert api_keys(f"shop:{key}") == {key: "shop"}
+    assert ApiKeys(f"shop:{key}").name_of(key.encode()) == "shop"
 
 
 @pytest.mark.parametrize(
@@ -71,11 +72,11 @@ def test_each_mistake_in_the_keys_is_a_line_of_its_own_without_any_value(
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
 def test_no_text_makes_the_keys_fail_otherwise_than_with_a_complaint_free_of_it(text: str) -> None:
     try:
-        keys = api_keys(text)
-    except ValueError as error:
-        assert all(line.startswith("entry ") for line in str(error).splitlines())  # noqa: PT017 - both ends are right
+        keys = ApiKeys(text)
+    except InvalidValue as error:
+        assert all(line.startswith("entry ") for line in error.lines)  # noqa: PT017 - both ends are right
     else:
-        assert all(len(key) >= 16 and key.isascii() and key.isprintable() and " " not in key for key in keys)
+        assert all(len(key) >= 16 and key.isascii() and key.isprintable() and " " not in key for key in keys.parts)
 
 
 def test_networks_are_read_and_an_address_alone_is_one_of_them() -> None:

@@ -14,10 +14,11 @@ import pytest
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from app.server.start import bind, main, open_metrics
 from app.service import _credentials
 from app.settings import Settings
-from app.settings_loading import SettingsError, secrets_of
-from app.start import bind, main, open_metrics
+from app.settings.loading import SettingsError
+from app.settings.rotation import Secrets
 from app.upstream.sandbox import TOKEN
 from tests.support.running import free_port
 from tests.support.service import settings_for
@@ -253,12 +254,12 @@ def test_a_metrics_port_in_use_is_a_readable_line() -> None:
 
 def test_the_sandbox_gets_its_own_credentials_and_never_the_accounts() -> None:
     settings = Settings.for_sandbox(upstream_token="real")
-    assert _credentials(settings, secrets_of(settings)).fields == {"token": TOKEN}
+    assert _credentials(settings, Secrets(settings)).fields == {"token": TOKEN}
 
 
 def test_the_accounts_credentials_are_those_of_the_settings() -> None:
     settings = settings_for(upstream_login="l", upstream_password="p")
-    assert _credentials(settings, secrets_of(settings)).fields == {
+    assert _credentials(settings, Secrets(settings)).fields == {
         "login": "l",
         "password": "p",
     }

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from functools import cache
+from typing import get_args
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -37,7 +38,7 @@ def check_variables(documents: Documents) -> list[str]:
     complaints += [
         f"{name.upper()} is a secret and must not be readable here"
         for name in known
-        if _is_secret(Settings.model_fields[name])
+        if is_secret(Settings.model_fields[name])
     ]
     try:
         Settings.for_sandbox(**{"upstream_token": "from a file"} | known)
@@ -46,8 +47,10 @@ def check_variables(documents: Documents) -> list[str]:
     return complaints
 
 
-def _is_secret(field: FieldInfo) -> bool:
-    return SecretStr in (field.annotation, *getattr(field.annotation, "__args__", ()))
+def is_secret(field: FieldInfo) -> bool:
+    """Whether a setting is a secret, which may also be unset."""
+    kinds = (field.annotation, *get_args(field.annotation))
+    return any(isinstance(kind, type) and issubclass(kind, SecretStr) for kind in kinds)
 
 
 def check_ports(documents: Documents) -> list[str]:

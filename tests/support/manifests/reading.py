@@ -9,7 +9,8 @@ from typing import Any
 
 import yaml
 
-from app.settings import SANDBOX_URL, Settings
+from app.settings import Settings
+from app.settings.parsed import SANDBOX_URL
 
 Document = dict[str, Any]
 Documents = list[Document]

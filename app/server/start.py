@@ -1,4 +1,4 @@
-"""The start: settings, socket, server; every mistake in it is a readable line and exit status 2.
+"""The start: settings, socket, server; every error in it is a readable line and exit status 2.
 
 The settings are read before the rest of the service is loaded: some libraries fail on a wrong variable while they load.
 """
@@ -14,10 +14,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from app.secrets import Secrets
-from app.settings import LOOPBACK_HOSTS
-from app.settings_loading import SettingsError, load_settings
-from app.settings_values import api_keys
+from app.settings.loading import SettingsError, load_settings
+from app.settings.parsed import LOOPBACK_HOSTS
 from app.telemetry.logs import configure_logs
 from app.telemetry.redaction import Own
 
@@ -41,7 +39,7 @@ def main() -> None:
         listener = bind(settings.host, settings.port)
         with _no_search_for_garbage():
             from app.main import create_app  # noqa: PLC0415 - not before the variables are known to be right
-            from app.server import Server  # noqa: PLC0415 - as above
+            from app.server.serving import Server  # noqa: PLC0415 - as above
             from app.telemetry import tracing  # noqa: PLC0415 - as above
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
         app = create_app(settings, secrets=secrets, every_half_second=summary.flush)
@@ -53,7 +51,9 @@ def main() -> None:
         log.error("%s", Own(line))
     for line in [*warnings, *tracing.warnings(os.environ)]:
         log.warning("%s", Own(line))
-    _tell_callers(secrets)
+    if settings.api_keys is not None:
+        # So that a key put in wrongly is noticed before its caller is turned away.
+        log.info("callers with a key: %s", Own(", ".join(settings.api_keys.names)))
     log.info("effective settings", extra={"fields": {"settings": settings.shown()}})
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
@@ -73,13 +73,6 @@ def _no_search_for_garbage() -> Iterator[None]:
     finally:
         gc.freeze()
         gc.enable()
-
-
-def _tell_callers(secrets: Secrets) -> None:
-    """Whose keys are taken, so that a key put in wrongly is noticed before its caller is turned away."""
-    text = secrets.get("api_keys")
-    if text:
-        log.info("callers with a key: %s", Own(", ".join(api_keys(text).values())))
 
 
 def open_metrics(registry: CollectorRegistry, host: str, port: int) -> None:

@@ -1,6 +1,6 @@
 """Where settings come from: the environment, ``.env``, and files named like the variable in ``SECRETS_DIR``.
 
-Nothing here raises for what stands in a source. What cannot be read is a mistake, so that a setting which was meant is
+Nothing here raises for what stands in a source. What cannot be read is an error, so that a setting which was meant is
 never taken for one that is unset; what has no effect is a warning. Neither shows a value.
 """
 
@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 from dotenv.parser import Binding, parse_stream
 
-from app.settings_names import misspelled
+from app.settings.names import misspelled
 
 DEFAULT_FOLDER = "/run/secrets"
 
 
-class Mistake(NamedTuple):
+class SettingError(NamedTuple):
     """What stops the start: the setting that it concerns, empty where that is not known, and what to tell."""
 
     name: str
@@ -28,15 +28,14 @@ class Mistake(NamedTuple):
 class Sources(NamedTuple):
     """What the sources say, without white space around values and without empty ones.
 
-    ``values``: by field name, of the first source that has it. ``from_files``: the names whose value a file in
-    ``folder`` decides, now or later. ``misspelled``: names that have no effect, told with the mistakes as well, since
+    ``values``: by field name, of the first source that has it. ``from_files``: the names whose value a file
+    decides, now or later. ``misspelled``: names that have no effect, told with the errors as well, since
     they are often why something else is missing. ``places``: where was looked, for people.
     """
 
     values: dict[str, str]
     from_files: set[str]
-    folder: Path
-    mistakes: list[Mistake]
+    errors: list[SettingError]
     warnings: list[str]
     misspelled: list[str]
     places: str
@@ -46,7 +45,7 @@ class EnvFile(NamedTuple):
     """A ``.env`` file: values by name as written, empty ones left out."""
 
     values: dict[str, str]
-    mistakes: list[Mistake]
+    errors: list[SettingError]
     warnings: list[str]
     there: bool
 
@@ -54,23 +53,23 @@ class EnvFile(NamedTuple):
 def read_sources(names: Collection[str], environment: Mapping[str, str], env_file: Path) -> Sources:
     """Look for the settings of these names (lower case) in all sources, each of which is read once."""
     file = read_env_file(env_file, names)
-    mistakes = list(file.mistakes)
+    errors = list(file.errors)
     variables = _by_field(environment, names)
     for name, value in list(variables.items()):
         if not _is_unicode(value):
-            mistakes.append(Mistake(name, f"{name.upper()}: is not UTF-8 in the environment"))
+            errors.append(SettingError(name, f"{name.upper()}: is not UTF-8 in the environment"))
             del variables[name]
     written = _by_field(file.values, names)
     named = variables.get("secrets_dir") or written.get("secrets_dir")
     folder = Path(named or DEFAULT_FOLDER)
     if named and not folder.is_dir():
-        mistakes.append(
-            Mistake("secrets_dir", f"SECRETS_DIR: {named} is not there, or is no folder; allowed: a folder")
+        errors.append(
+            SettingError("secrets_dir", f"SECRETS_DIR: {named} is not there, or is no folder; allowed: a folder")
         )
     try:
         _path(folder, "secrets_dir")
     except OSError as error:
-        mistakes.append(Mistake("secrets_dir", f"SECRETS_DIR: {folder} cannot be searched ({error.strerror})"))
+        errors.append(SettingError("secrets_dir", f"SECRETS_DIR: {folder} cannot be searched ({error.strerror})"))
         names_of_files: Collection[str] = ()
     else:
         names_of_files = names
@@ -80,7 +79,7 @@ def read_sources(names: Collection[str], environment: Mapping[str, str], env_fil
         try:
             secret = read_secret(folder, name)
         except (OSError, UnicodeError) as error:
-            mistakes.append(Mistake(name, f"{name.upper()}: {_cannot_read(folder, name, error)}"))
+            errors.append(SettingError(name, f"{name.upper()}: {_cannot_read(folder, name, error)}"))
             continue
         if secret is not None and (name in variables or name in written):
             warnings.append(f"{name.upper()}: a variable wins, so its file in {folder} is neither used nor read anew")
@@ -89,10 +88,10 @@ def read_sources(names: Collection[str], environment: Mapping[str, str], env_fil
         elif name not in variables and name not in written and _path(folder, name) is not None:
             warnings.append(f"{name.upper()}: its file in {folder} is empty, which means unset")
     for name, value in {**files, **variables}.items():
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "\"'":
+        if in_quotes(value):
             source = "the environment" if name in variables else f"its file in {folder}"
-            mistakes.append(
-                Mistake(
+            errors.append(
+                SettingError(
                     name, f"{name.upper()}: is still in quotes in {source}, where they are part of the value; allowed: "
                     "the value without them (in .env, unlike docker's --env-file, quotes may stand around it)",
                 )
@@ -100,8 +99,7 @@ def read_sources(names: Collection[str], environment: Mapping[str, str], env_fil
     return Sources(
         values={**files, **written, **variables},
         from_files={*names} - {*variables, *written},
-        folder=folder,
-        mistakes=mistakes,
+        errors=errors,
         warnings=warnings,
         misspelled=misspelled(names, [*environment, *file.values], _files(folder)),
         places=f"looked for in the environment, in {_place(env_file, file.there)} and in {_place(folder)}",
@@ -118,7 +116,7 @@ def read_env_file(path: Path, names: Collection[str]) -> EnvFile:
     except FileNotFoundError:
         return EnvFile({}, [], [], there=False)
     except OSError as error:
-        return EnvFile({}, [Mistake("", f"{path}: cannot be read ({error.strerror})")], [], there=True)
+        return EnvFile({}, [SettingError("", f"{path}: cannot be read ({error.strerror})")], [], there=True)
     return parse_env_file(data, path, names)
 
 
@@ -128,24 +126,24 @@ def parse_env_file(data: bytes, path: Path, names: Collection[str]) -> EnvFile:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        return EnvFile({}, [Mistake("", f"{path}, line {line}: is not UTF-8")], [], there=True)
+        return EnvFile({}, [SettingError("", f"{path}, line {line}: is not UTF-8")], [], there=True)
     values: dict[str, str] = {}
     lines: dict[str, int] = {}
-    mistakes: list[Mistake] = []
+    errors: list[SettingError] = []
     warnings: list[str] = []
     for binding in parse_stream(io.StringIO(text)):
         line = _line(binding)
         name = (binding.key or _name_in(binding)).lower()
         wrong = _wrong(binding, names)
         if wrong:
-            mistakes.append(Mistake(name if name in names else "", f"{path}, line {line}: {wrong}"))
+            errors.append(SettingError(name if name in names else "", f"{path}, line {line}: {wrong}"))
         elif binding.key is not None and binding.value and binding.value.strip():
             if name in names and name in lines:
                 warnings.append(f"{path}, line {line}: {name.upper()} counts, and line {lines[name]} has no effect")
             if name in names and "${" in binding.value:
                 warnings.append(f"{path}, line {line}: {name.upper()} is taken as written; ${{...}} is not expanded")
             values[name], lines[name] = binding.value, line
-    return EnvFile(values, mistakes, warnings, there=True)
+    return EnvFile(values, errors, warnings, there=True)
 
 
 def read_secret(folder: Path, name: str) -> str | None:
@@ -155,6 +153,11 @@ def read_secret(folder: Path, name: str) -> str | None:
     """
     path = _path(folder, name)
     return (path.read_bytes().decode("utf-8-sig").strip() or None) if path else None
+
+
+def in_quotes(value: str) -> bool:
+    """Whether quotes stand around a value, as a file for ``docker run --env-file`` hands them on."""
+    return len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
 
 
 def _by_field(values: Mapping[str, str], names: Collection[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""Variables that libraries read by themselves: a wrong one is a line like any other mistake, and not their traceback.
+"""Variables that libraries read by themselves: a wrong one is a line like any other error, and not their traceback.
 
 ``docs/configuration.md`` says where each of them is heeded. To be asked before the libraries are loaded, since some
 fail as soon as they are.
@@ -10,9 +10,17 @@ from collections.abc import Iterator, Mapping
 from importlib.metadata import entry_points
 
 
-def wrong_library_variables(environment: Mapping[str, str]) -> list[str]:
-    """A line for each such variable with a value that its library cannot use, free of values."""
-    return [*_propagators(environment), *_authorities(environment), *_metrics_folder(environment)]
+def wrong_library_variables(environment: Mapping[str, str], *, sandboxed: bool) -> list[str]:
+    """A line for each such variable with a value that its library cannot use, free of values.
+
+    ``sandboxed``: no platform is asked, so nobody needs its authorities.
+    """
+    return [
+        *_propagators(environment),
+        *([] if sandboxed else _authorities(environment)),
+        *_metrics_folder(environment),
+        *_span_batches(environment),
+    ]
 
 
 def _propagators(environment: Mapping[str, str]) -> Iterator[str]:
@@ -44,3 +52,11 @@ def _metrics_folder(environment: Mapping[str, str]) -> Iterator[str]:
         folder = environment.get(name)
         if folder is not None and not (os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK)):
             yield f"{name}: is not a folder that this user may write to; allowed: unset, which is right for one process"
+
+
+def _span_batches(environment: Mapping[str, str]) -> Iterator[str]:
+    """The traces' library takes its default for what is no number, and logs a traceback."""
+    for name in ("SCHEDULE_DELAY", "EXPORT_TIMEOUT", "MAX_QUEUE_SIZE", "MAX_EXPORT_BATCH_SIZE"):
+        value = environment.get(f"OTEL_BSP_{name}")
+        if value is not None and not (value.strip().isdecimal() and int(value) > 0):
+            yield f"OTEL_BSP_{name}: is not a whole number from 1 on; allowed: such a number, or unset"
