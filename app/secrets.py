@@ -7,6 +7,7 @@ force.
 
 import logging
 from collections.abc import Callable, Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from app.settings_files import read_secret
@@ -44,6 +45,7 @@ class Secrets:
         self._parts = dict(parts or {})
         self._in_force = {name: self._secrets_in(name, value) for name, value in values.items() if value}
         self._former: list[tuple[str, ...]] = []
+        self._seen = tuple(chain.from_iterable(self._in_force.values()))
 
     def get(self, name: str) -> str | None:
         """The value that is in force; None where there is none."""
@@ -51,7 +53,7 @@ class Secrets:
 
     def seen(self) -> tuple[str, ...]:
         """Every secret that is or was in force, for the log's filter."""
-        return tuple(secret for secrets in (*self._former, *self._in_force.values()) for secret in secrets)
+        return self._seen
 
     def refresh(self, prefix: str = "", *, at_once: bool = False) -> list[str]:
         """Look at the files of the names that begin with ``prefix``. Returns the names whose value has changed.
@@ -70,6 +72,7 @@ class Secrets:
                 self._values[name] = value
                 self._former = [*self._former, self._in_force.get(name, ())][-MAX_FORMER:]
                 self._in_force[name] = self._secrets_in(name, value)
+                self._seen = tuple(chain.from_iterable([*self._former, *self._in_force.values()]))
                 changed.append(name)
             else:
                 self._pending[name] = value
