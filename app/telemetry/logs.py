@@ -163,15 +163,8 @@ class Lines(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         """Say whose record was broken, and by which kind of error; nothing where nothing can be written."""
         kind = type(sys.exc_info()[1]).__name__
-        told = logging.makeLogRecord(
-            {
-                "name": record.name,
-                "levelno": logging.ERROR,
-                "levelname": "ERROR",
-                "msg": "a log record could not be written",
-                "fields": {"kind": kind},
-            }
-        )
+        told = logging.LogRecord(record.name, logging.ERROR, "", 0, "a log record could not be written", None, None)
+        told.fields = {"kind": kind}
         with contextlib.suppress(Exception):
             self.stream.write(self.format(told) + self.terminator)
 
