@@ -13,10 +13,10 @@ from app.api import docs, event_stream, health, messages, webhook
 from app.api.access import Access
 from app.api.access_log import AccessLog
 from app.api.cors import Cors
-from app.api.deferred import DeferredResponses
 from app.api.description import install_openapi
-from app.api.middleware import BodyLimit, CrashGuard, RequestId
 from app.api.problems import install_handlers
+from app.api.request_context import RequestContext
+from app.api.shortcut import install_shortcut
 from app.lookup.policy import Clock
 from app.service import build_service
 from app.settings import Settings
@@ -57,21 +57,21 @@ def create_app(
         docs_url=None,  # ours, from local files
         redoc_url=None,
         telemetry={"logs": False, "metrics": False, "auto_configure": tracing.usable(), "exclude": webhook.is_webhook},
-        # From the outside in; everything that answers stands inside RequestId, so that every answer has an id.
+        # From the outside in; everything that answers stands inside RequestContext.
         middleware=[
-            Middleware(DeferredResponses),
-            Middleware(RequestId, lifecycle=service.lifecycle),
-            Middleware(AccessLog, metrics=service.metrics),
-            *([Middleware(Cors, settings.cors_origins)] if settings.cors_origins else []),
-            Middleware(CrashGuard),
+            Middleware(
+                RequestContext,
+                service.lifecycle,
+                AccessLog(service.metrics),
+                Cors(settings.cors_origins) if settings.cors_origins else None,
+            ),
             Middleware(Access, service.secrets, settings.trusted_proxies),
-            Middleware(BodyLimit),
         ],
     )
     app.state.service = service
-    app.include_router(messages.state_router)
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
+    install_shortcut(app, messages.get_message_state)
     install_handlers(app)
     install_openapi(app, sandbox.rules() if settings.sandboxed else [])
     return app

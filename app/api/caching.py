@@ -65,10 +65,14 @@ def matches(header: str, tag: str) -> bool:
 
 def wants_fresh(scope: Scope) -> bool:
     """Whether the caller refuses what is in the cache (``Cache-Control: no-cache``)."""
-    directives = _header(scope, b"cache-control").lower().split(",")
-    return "no-cache" in [directive.strip() for directive in directives]
+    directives = _header(scope, b"cache-control").lower()
+    return "no-cache" in directives and "no-cache" in map(str.strip, directives.split(","))
 
 
 def _header(scope: Scope, name: bytes) -> str:
     """All lines of a header as one; empty without it. Starlette's Headers would first be made from all of them."""
-    return ", ".join([value.decode("latin-1") for each, value in scope["headers"] if each == name])
+    lines = ""
+    for each, value in scope["headers"]:
+        if each == name:
+            lines += (", " if lines else "") + value.decode("latin-1")
+    return lines

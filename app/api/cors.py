@@ -1,13 +1,12 @@
-"""Calls from pages of other origins (the Fetch standard, "CORS protocol"). Plain ASGI.
+"""Calls from pages of other origins (the Fetch standard, "CORS protocol").
 
-Starlette's own middleware answers a refused preflight with 400 in plain text, and leaves the answers to crashes
-without headers, so that a page would see a network failure instead of a problem.
+Why not Starlette's middleware: ``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
 """
 
 from collections.abc import Iterable
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Scope
 
 METHODS = ("GET", "POST")
 REQUEST_HEADERS = (
@@ -24,6 +23,9 @@ READABLE_HEADERS = ("ETag", "Age", "Cache-Status", "Retry-After", "X-Request-ID"
 MAX_AGE_SECONDS = 600
 """How long a browser may remember a preflight: a change of the service reaches every page within ten minutes."""
 
+Headers = list[tuple[bytes, bytes]]
+
+_WANTED = b"access-control-request-method"
 _PREFLIGHT_VARY = "Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 _PERMISSION = {
     "Access-Control-Allow-Methods": ", ".join(METHODS),
@@ -34,48 +36,38 @@ _EXPOSED = (b"access-control-expose-headers", ", ".join(READABLE_HEADERS).encode
 
 
 class Cors:
-    """Lets pages of the given origins read every answer, whatever made it, and answers preflights.
+    """Which pages may read an answer, and what a preflight is told.
 
     Cookies play no part in this service, so no answer allows credentials; keys travel in headers that pages set.
     """
 
-    def __init__(self, app: ASGIApp, origins: Iterable[str]) -> None:
-        self._app = app
+    def __init__(self, origins: Iterable[str]) -> None:
         self._origins = frozenset(origin.encode() for origin in origins)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    def is_preflight(self, scope: Scope) -> bool:
+        """Whether a browser asks what a page of another origin may send."""
+        return scope["method"] == "OPTIONS" and {b"origin", _WANTED} <= {name for name, _ in scope["headers"]}
+
+    def preflight(self, scope: Scope) -> Response:
+        """204 without permission is a refusal too, and one that the browser's console explains well."""
+        headers = {"Vary": _PREFLIGHT_VARY}
+        wanted = [value for name, value in scope["headers"] if name == _WANTED]
+        allowed = len(wanted) == 1 and wanted[0].decode("latin-1") in (*METHODS, "HEAD")
+        origin = self._allowed_origin(scope)
+        if allowed and origin is not None:
+            headers |= {"Access-Control-Allow-Origin": origin.decode(), **_PERMISSION}
+        return Response(status_code=204, headers=headers)
+
+    def permission(self, scope: Scope, headers: Headers) -> Headers:
+        """The headers to add to those of an answer, so that a page of an allowed origin can read it."""
+        added: Headers = []
+        if not any(name == b"vary" and b"origin" in value.lower() for name, value in headers):
+            added.append((b"vary", b"Origin"))
+        origin = self._allowed_origin(scope)
+        if origin is not None:
+            added += [(b"access-control-allow-origin", origin), _EXPOSED]
+        return added
+
+    def _allowed_origin(self, scope: Scope) -> bytes | None:
         given = [value for name, value in scope["headers"] if name == b"origin"]
-        origin = given[0] if len(given) == 1 and given[0] in self._origins else None
-        if given and scope["method"] == "OPTIONS":
-            wanted = [value for name, value in scope["headers"] if name == b"access-control-request-method"]
-            if wanted:
-                await _preflight(origin, wanted)(scope, receive, send)
-                return
-
-        async def send_with_permission(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message = {**message, "headers": _with_permission(message.get("headers", []), origin)}
-            await send(message)
-
-        await self._app(scope, receive, send_with_permission)
-
-
-def _preflight(origin: bytes | None, wanted: list[bytes]) -> Response:
-    """204 without permission is a refusal too, and one that the browser's console explains well."""
-    headers = {"Vary": _PREFLIGHT_VARY}
-    if origin is not None and len(wanted) == 1 and wanted[0].decode("latin-1") in (*METHODS, "HEAD"):
-        headers |= {"Access-Control-Allow-Origin": origin.decode(), **_PERMISSION}
-    return Response(status_code=204, headers=headers)
-
-
-def _with_permission(headers: Iterable[tuple[bytes, bytes]], origin: bytes | None) -> list[tuple[bytes, bytes]]:
-    headers = list(headers)
-    if not any(name == b"vary" and b"origin" in value.lower() for name, value in headers):
-        headers.append((b"vary", b"Origin"))
-    if origin is not None:
-        headers += [(b"access-control-allow-origin", origin), _EXPOSED]
-    return headers
+        return given[0] if len(given) == 1 and given[0] in self._origins else None

@@ -9,11 +9,10 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from app.api.context import service_of
-from app.api.deferred import DeferredResponse
-from app.api.middleware import is_head
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
+from app.api.request_context import DeferredResponse, is_head
 from app.api.schemas import EXAMPLE_ID, MAX_WATCHED, StreamIds
 from app.lookup.failures import Overloaded
 from app.lookup.record import MessageRecord

@@ -6,12 +6,11 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from app.api.access_log import note_lookup
 from app.api.caching import etag, if_none_match, matches, state_response, wants_fresh
 from app.api.context import service_of
-from app.api.deferred import DeferredResponse
 from app.api.problems import failure_problem
 from app.api.render import state_body
+from app.api.request_context import DeferredResponse
 from app.lookup.engine import LookupResult
 from app.lookup.failures import AccountLocked, CredentialsRejected, DeadlinePassed, MessageNotFound, Overloaded
 from app.lookup.queue import Source
@@ -63,7 +62,7 @@ class _Wait:
     async def _look_up(self, scope: Scope) -> Source:
         fresh = wants_fresh(scope)
         found = await self._watcher.look_up(self._subscription.ids, self._subscription.detail, fresh=fresh)
-        note_lookup(scope, found)
+        scope["state"]["results"] = found
         return found[self._subscription.ids[0]].source
 
     def _is_over(self, scope: Scope) -> bool:

@@ -6,25 +6,23 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Reques
 from starlette.responses import Response
 
 from app.api import catalogue
-from app.api.access_log import note_lookup
 from app.api.caching import NO_STORE, state_response, wants_fresh
 from app.api.context import service_of
 from app.api.long_poll import wait_for_state
-from app.api.middleware import is_head
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.render import dump, state_body
-from app.api.routing import BatchRoute, StateRoute
+from app.api.request_body import BatchRoute
+from app.api.request_context import is_head
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
 from app.lookup.engine import LookupResult
 from app.lookup.failures import LookupFailure
 from app.lookup.record import Answer, MessageRecord
 
 router = APIRouter(prefix="/messages", tags=["Messages"], route_class=BatchRoute)
-state_router = APIRouter(prefix="/messages", tags=["Messages"], route_class=StateRoute)
 
 
-@state_router.get(
+@router.get(
     "/{id}/state",
     operation_id="getMessageState",
     summary="What became of one message",
@@ -55,7 +53,7 @@ async def get_message_state(
     if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
     answers = await service_of(request).engine.lookup([id_], detail, fresh=wants_fresh(request.scope))
-    note_lookup(request.scope, answers)
+    request.scope["state"]["results"] = answers
     found = answers[id_]
     if isinstance(found.answer, LookupFailure):
         return failure_problem(request.scope, id_, found.answer)
@@ -107,7 +105,7 @@ async def get_message_states(
             written[id_] = state_body(each.answer, batch.detail)
 
     found = await service_of(request).engine.lookup(batch.ids, batch.detail, on_result=write)
-    note_lookup(request.scope, found)
+    request.scope["state"]["results"] = found
     first, answer = next((id_, each.answer) for id_, each in found.items())
     if isinstance(answer, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):
         return failure_problem(request.scope, first, answer)

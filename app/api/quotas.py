@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.context import service_of
-from app.api.middleware import is_head
 from app.api.problems import problem
+from app.api.request_context import is_head
 from app.lookup.policy import Clock
 
 BURST_SECONDS = 2.0

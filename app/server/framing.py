@@ -1,9 +1,7 @@
 """Where a message ends, and what its head says of that (RFC 9112, sections 3, 6 and 7). No input or output here."""
 
 import re
-from collections.abc import Sequence
-
-import httptools
+from collections.abc import Iterable, Sequence
 
 from app.server import refusals
 from app.server.limits import Limits
@@ -16,7 +14,7 @@ CHUNK_BYTES = 12
 """What a chunk costs besides its data and extension: eight digits and two line ends."""
 SPACE = 0x20
 LENGTHS = frozenset({b"content-length", b"transfer-encoding"})
-NOTED = LENGTHS | {b"host", b"expect"}
+_NOTED = LENGTHS | {b"host", b"expect"}
 
 _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
 _CHUNKED = [b"chunked"]
@@ -25,20 +23,20 @@ _CHUNKED = [b"chunked"]
 class Framing:
     """One message after the other: cuts the input where they may end, so that a parser never sees two at a time.
 
-    A head, and a body in chunks, end at a blank line; a body with a length ends after so many bytes. The parser tells
-    what it finds: ``begin``, ``note``, and the counts that are attributes.
+    A head, and a body in chunks, end at a blank line; a body with a length ends after so many bytes. The protocol tells
+    what it finds: ``begin``, and the counts of a body's data and of its trailer's fields.
     """
 
     __slots__ = (
         "_codings",
-        "_head_bytes",
-        "_hosts",
         "_known_host",
         "_length",
         "_limits",
         "_tail",
-        "_valid_host",
         "_wire_bytes",
+        "expects_100",
+        "has_body",
+        "head_bytes",
         "plain_bytes",
         "trailer_fields",
     )
@@ -47,7 +45,7 @@ class Framing:
         self._limits = limits
         # The last bytes, as long as they may be the beginning of a blank line.
         self._tail = b""
-        self._head_bytes = 0
+        self.head_bytes = 0
         # A connection's requests name the same host.
         self._known_host = b""
         self._codings: Sequence[bytes] = ()
@@ -55,51 +53,47 @@ class Framing:
         self._wire_bytes = 0
         self.plain_bytes = 0
         self.trailer_fields = 0
-        self.begin()
+        self.has_body = False
+        self.expects_100 = False
 
-    def begin(self) -> None:
-        """A request line begins."""
-        self._hosts = 0
-        self._valid_host = True
-        if self._codings or self.plain_bytes:
-            self._codings = ()
-            self._wire_bytes = 0
-            self.plain_bytes = 0
-            self.trailer_fields = 0
+    def begin(self, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Reason | None:
+        """A head is there: take from it how its body ends. Returns what is wrong with it, where something is.
+
+        The names of the fields are in small letters.
+        """
+        self.head_bytes = 0
+        self._codings = ()
         self._length = 0
-
-    def note(self, name: bytes, value: bytes) -> bool:
-        """Take a field of ``NOTED``, its name in small letters. Returns whether the caller waits for 100."""
-        if name == b"host":
-            self._hosts += 1
-            if value != self._known_host:
-                self._valid_host = _HOST.fullmatch(value) is not None
-                self._known_host = value if self._valid_host else b""
-        elif name == b"content-length":
-            # Digits that fit into 64 bits, once: the parser has seen to that.
-            self._length = int(value)
-        elif name == b"transfer-encoding":
-            self._codings = [*self._codings, value.lower()]
-        else:
-            return value.lower() == b"100-continue"
-        return False
-
-    def mistake(self, version: str) -> Reason | None:
-        """What is wrong with the head, now that it is there; None where nothing is."""
-        self._head_bytes = 0
+        self._wire_bytes = 0
+        self.plain_bytes = 0
+        self.trailer_fields = 0
+        self.expects_100 = False
+        hosts, valid_host = 0, True
+        for name, value in headers:
+            if name not in _NOTED:
+                continue
+            value = value.strip(b" \t")  # noqa: PLW2901 - as it counts
+            if name == b"host":
+                hosts += 1
+                if value != self._known_host:
+                    valid_host = _HOST.fullmatch(value) is not None
+                    self._known_host = value if valid_host else b""
+            elif name == b"content-length":
+                # Digits that fit into 64 bits, once: the parser has seen to that.
+                self._length = int(value)
+            elif name == b"transfer-encoding":
+                self._codings = [*self._codings, value.lower()]
+            else:
+                self.expects_100 = self.expects_100 or value.lower() == b"100-continue"
         if version not in ("1.1", "1.0"):
             return refusals.VERSION
         # HTTP/1.0 has no Host; two are a mistake, or an attempt to be one host to a proxy and another one to us.
-        if (self._hosts != 1 and (self._hosts or version == "1.1")) or not self._valid_host:
+        if (hosts != 1 and (hosts or version == "1.1")) or not valid_host:
             return refusals.HOST
         if self._codings and (self._codings != _CHUNKED or version == "1.0"):
             return refusals.CODING
+        self.has_body = bool(self._codings or self._length)
         return None
-
-    @property
-    def has_body(self) -> bool:
-        """Whether a body follows the head."""
-        return bool(self._codings or self._length)
 
     @property
     def has_many_extras(self) -> bool:
@@ -109,21 +103,10 @@ class Framing:
             or self.trailer_fields > self._limits.head_fields
         )
 
-    def is_one_head(self, data: bytes) -> bool:
-        """Whether this is a whole head and nothing else, as most reads are, at the beginning of a message."""
-        end = len(data) - len(BLANK_LINE)
-        return (
-            end > 0
-            and not self._head_bytes
-            and data[0] > SPACE
-            and data.find(BLANK_LINE) == end
-            and len(data) <= self._limits.head_bytes
-        )
-
     def head_end(self, data: bytes, at: int) -> int:
         """Where to stop in a head: behind a blank line or at its limit; ``at`` where that is reached."""
-        end = self._cut(data, at, self._limits.head_bytes - self._head_bytes)
-        self._head_bytes += end - at
+        end = self._cut(data, at, self._limits.head_bytes - self.head_bytes)
+        self.head_bytes += end - at
         return end
 
     def body_end(self, data: bytes, at: int) -> int:
@@ -151,13 +134,3 @@ class Framing:
         end = min(len(data), at + most)
         self._tail = (self._tail + data[max(at, end - 3) : end])[-3:]
         return end
-
-
-def read_target(target: bytes, method: str) -> tuple[bytes, bytes] | None:
-    """Path and query of a request target, which may name a host as well (RFC 9112, section 3.2); None: not valid."""
-    try:
-        parsed = httptools.parse_url(target)
-    except httptools.HttpParserInvalidURLError:
-        # A tunnel's target has no path.
-        return (b"/", b"") if method == "CONNECT" else None
-    return parsed.path or b"/", parsed.query or b""

@@ -33,10 +33,10 @@ from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from app.api.middleware import MAX_BODY_BYTES
+from app.api.request_body import MAX_BODY_BYTES
 from app.server import refusals
 from app.server.connections import Connections
-from app.server.framing import CHUNK_BYTES, LENGTHS, NOTED, Framing, read_target
+from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
 from app.server.refusals import Reason
 from app.telemetry.metrics import Closed
 
@@ -54,22 +54,6 @@ _KEPT = frozenset({b"origin", b"x-request-id", b"traceparent"})
 
 class _Refused(Exception):
     """Ends the parsing: the request is refused for a reason that the protocol has kept."""
-
-
-class _Flow(FlowControl):
-    """A cycle's wish to have more or less of its body read; the protocol has reasons of its own to pause."""
-
-    def __init__(self, protocol: "HttpProtocol") -> None:
-        super().__init__(protocol.transport)
-        self._protocol = protocol
-
-    def pause_reading(self) -> None:
-        """The cycle has enough of its body."""
-        self._protocol.pause(_UNREAD_BODY)
-
-    def resume_reading(self) -> None:
-        """The application asks for more."""
-        self._protocol.resume(_UNREAD_BODY)
 
 
 class _Exchange(RequestResponseCycle):
@@ -121,7 +105,7 @@ class _BodyOnly:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """One connection. Also its requests' way out: a cycle's ``transport`` is the protocol itself."""
+    """One connection. Also its requests' way out: the ``transport`` of a cycle and its flow is the protocol itself."""
 
     # Not in the instance's dictionary: with so many more names Python would no longer share its keys among connections,
     # which costs 2 KB for each.
@@ -185,17 +169,19 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A caller is there."""
         super().connection_made(transport)
-        self.flow = _Flow(self)
-        if self._all.is_overfull:
-            self._end("input-bytes")
-        elif self._all.full:
-            # Not now: uvloop begins to read when this returns.
-            self.loop.call_soon(self.pause_for_room)
+        self.flow = FlowControl(cast(asyncio.Transport, self))
+        if self._all.full:
+            if self._all.is_overfull:
+                self._end("input-bytes")
+            else:
+                # Not now: uvloop begins to read when this returns.
+                self.loop.call_soon(self.pause_for_room)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is gone, whoever ended it."""
         self._state = LINGERING
-        self._forget_input()
+        if self.unread:
+            self._forget_input()
         super().connection_lost(exc)
 
     def eof_received(self) -> None:
@@ -209,8 +195,16 @@ class HttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Input."""
         state = self._state
-        if state == IDLE and self._framing.is_one_head(data):
-            # Most reads: all of _read that there is to do.
+        end = len(data) - len(BLANK_LINE)
+        if (
+            state == IDLE
+            and not self._framing.head_bytes
+            and end > 0
+            and data[0] > SPACE
+            and data.find(BLANK_LINE) == end
+            and len(data) <= self._limits.head_bytes
+        ):
+            # Most reads are a whole head and nothing else: all of _read that there is to do.
             self._state = HEAD
             if self._feed(data, 0, len(data)) and self._state < ANSWERING:
                 self._since = self._all.clock()
@@ -288,7 +282,6 @@ class HttpProtocol(HttpToolsProtocol):
         """The first byte of a request line."""
         super().on_message_begin()
         self._has_begun = True
-        self._framing.begin()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A field: of the head, or of a trailer, which counts for nothing (RFC 9110, section 6.5.1)."""
@@ -297,13 +290,9 @@ class HttpProtocol(HttpToolsProtocol):
             if self._framing.has_many_extras:
                 self._reject(refusals.EXTRAS)
             return
-        name = name.lower()
-        headers = self.headers
-        if len(headers) >= self._limits.head_fields:
+        if len(self.headers) >= self._limits.head_fields:
             self._reject(refusals.HEAD_FIELDS)
-        headers.append((name, value))
-        if name in NOTED and self._framing.note(name, value.strip(b" \t")):
-            self.expect_100_continue = True
+        self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is there: check it, and let the application begin."""
@@ -311,7 +300,8 @@ class HttpProtocol(HttpToolsProtocol):
         scope = self.scope
         version = parser.get_http_version()
         scope["method"] = method = parser.get_method().decode("ascii")
-        mistake = self._framing.mistake(version)
+        framing = self._framing
+        mistake = framing.begin(version, self.headers)
         if mistake is not None:
             self._reject(mistake)
         scope["path"], scope["raw_path"], scope["query_string"] = self._target(method)
@@ -323,11 +313,11 @@ class HttpProtocol(HttpToolsProtocol):
             self._recount()
         self._state = BODY
         modern = version == "1.1"
-        self._has_body = self._framing.has_body
+        self._has_body = framing.has_body
         kind = (_Exchange if self._has_body else RequestResponseCycle) if modern else _OldExchange
         self._begin(
             kind,
-            expect=self.expect_100_continue and modern,
+            expect=framing.expects_100 and modern,
             keep_alive=modern and parser.should_keep_alive(),
         )
 
@@ -348,11 +338,17 @@ class HttpProtocol(HttpToolsProtocol):
         self._start_asgi_task(self.cycle, self.app)
 
     def _target(self, method: str) -> tuple[str, bytes, bytes]:
-        """Path, raw path and query of the request target. Rejects one that is not valid."""
-        target = read_target(self.url, method)
-        if target is None:
-            self._reject(refusals.MALFORMED)
-        raw_path, query = target
+        """Path, raw path and query of the request target. Rejects one that is not valid.
+
+        It may name a host as well (RFC 9112, section 3.2); a tunnel's has no path.
+        """
+        try:
+            parsed = httptools.parse_url(self.url)
+            raw_path, query = parsed.path or b"/", parsed.query or b""
+        except httptools.HttpParserInvalidURLError:
+            if method != "CONNECT":
+                self._reject(refusals.MALFORMED)
+            raw_path, query = b"/", b""
         path = raw_path.decode("ascii")
         if "%" in path:
             path = urllib.parse.unquote(path)
@@ -414,6 +410,14 @@ class HttpProtocol(HttpToolsProtocol):
         self._ahead = b""
         self._message_bytes = 0
         self._recount()
+
+    def pause_reading(self) -> None:
+        """The cycle has enough of its body."""
+        self.pause(_UNREAD_BODY)
+
+    def resume_reading(self) -> None:
+        """The application asks for more."""
+        self.resume(_UNREAD_BODY)
 
     def pause(self, why: int) -> None:
         """Read nothing for a reason."""
@@ -498,7 +502,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self.unread:
             self._recount()
         if self._paused:
-            self.resume(_UNREAD_BODY)
+            self.flow.resume_reading()
             if len(self._ahead) - self._ahead_at <= AHEAD_BYTES:
                 self.resume(_AHEAD)
 

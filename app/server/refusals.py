@@ -2,7 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
-from app.api.middleware import Refusal
+from app.api.request_context import Refusal
 from app.server.limits import Limits
 from app.telemetry.metrics import Closed
 

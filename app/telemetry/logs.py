@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, NamedTuple, TextIO
+from typing import NamedTuple, TextIO
 
-from app.telemetry.redaction import Redact, Redactor, message_of, searched
+from app.telemetry.redaction import Own, Redact, Redactor, message_of, searched
 
 request_id_of_log: ContextVar[str | None] = ContextVar("request_id_of_log", default=None)
 """The id of the request that the current task works for."""
@@ -31,10 +31,7 @@ OWN_FIELDS = frozenset(
 """Fields whose values the service chooses itself, or has checked."""
 
 
-def fields_of(record: logging.LogRecord) -> dict[str, Any]:
-    """What varies in an event."""
-    fields: dict[str, Any] = getattr(record, "fields", {})
-    return fields
+_NO_FIELDS: dict[str, object] = {}
 
 
 class JsonFormatter(logging.Formatter):
@@ -54,13 +51,14 @@ class JsonFormatter(logging.Formatter):
             "time": self._time(record),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": message_of(record, self._redact),
+            "message": record.msg if record.name == ACCESS else message_of(record, self._redact),
         }
         request_id = request_id_of_log.get()
         if request_id:
-            entry["request_id"] = self._redact(request_id)
-        for name, value in fields_of(record).items():
-            entry[name] = value if name in OWN_FIELDS else searched(value, self._redact)
+            entry["request_id"] = request_id if isinstance(request_id, Own) else self._redact(request_id)
+        for name, value in getattr(record, "fields", _NO_FIELDS).items():
+            own = name in OWN_FIELDS or isinstance(value, Own)
+            entry[name] = value if own else searched(value, self._redact)
         if record.exc_info:
             entry["exception"] = self._redact(self.formatException(record.exc_info))
         return self._encode(entry)
@@ -86,7 +84,7 @@ class TextFormatter(logging.Formatter):
         """The line, with the request's id and the fields after it, and a traceback below it."""
         request_id = request_id_of_log.get()
         shown: dict[str, object] = {"request_id": self._redact(request_id)} if request_id else {}
-        for name, value in fields_of(record).items():
+        for name, value in getattr(record, "fields", _NO_FIELDS).items():
             shown[name] = value if name in OWN_FIELDS else searched(value, self._redact)
         fields = " ".join(f"{name}={value}" for name, value in shown.items())
         line = f"{self.formatTime(record, self.datefmt)} {record.levelname:7} {message_of(record, self._redact)}"

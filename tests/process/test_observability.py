@@ -7,19 +7,26 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 
 from tests.support.platform import TOKEN, FakePlatform
 from tests.support.running import ROOT, Running, free_port, running
 from tests.support.scale import only_in_ci
 
 pytestmark = pytest.mark.anyio
+
+SERVER, CLIENT = Span.SpanKind.SPAN_KIND_SERVER, Span.SpanKind.SPAN_KIND_CLIENT
+ERROR = Status.StatusCode.STATUS_CODE_ERROR
 
 
 def entries(service: Running) -> list[dict[str, object]]:
@@ -132,3 +139,53 @@ async def test_spans_are_exported_where_the_variable_asks_for_it(platform: FakeP
     lookup = next(each for each in logged if each["route"] == "/messages/{id}/state")
     assert bytes.fromhex(str(lookup["trace_id"])) in sent
     assert platform.requests[0].headers["traceparent"]
+
+
+def exported(received: list[tuple[str, bytes]]) -> list[Any]:
+    """The spans that a collector was sent."""
+    spans: list[Any] = []
+    for _, body in received:
+        for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
+            spans += [span for scope in resource.scope_spans for span in scope.spans]
+    return spans
+
+
+async def test_who_waits_is_one_server_span_for_as_long_as_it_waits(platform: FakePlatform, tmp_path: Path) -> None:
+    platform.knows(1, 2, state="send")
+    names = {"GET /messages/{id}/state": 2.0, "GET /messages/states/events": 0.0}  # and for how many seconds at least
+    with collector() as (endpoint, received):
+        variables = {"UPSTREAM_TOKEN": TOKEN, "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        async with (
+            platform.serve() as url,
+            running({**variables, "UPSTREAM_URL": url, "PENDING_TTL": "1"}, tmp_path) as service,
+            httpx.AsyncClient(trust_env=False, timeout=30) as client,
+        ):
+
+            async def stream() -> None:
+                asked = client.stream("GET", f"{service.url}/messages/states/events?id=2")
+                async with asked as response:
+                    begun = time.monotonic()
+                    async for line in response.aiter_lines():
+                        if line.startswith('data: {"id"'):
+                            platform.knows(2, state="not_deliver")  # final: the next look ends the stream
+                    assert response.status_code == 200
+                    names["GET /messages/states/events"] = time.monotonic() - begun - 0.2
+                    assert names["GET /messages/states/events"] > 0.1
+
+            waited, _ = await asyncio.gather(client.get(f"{service.url}/messages/1/state?wait=2"), stream())
+            assert waited.status_code == 200
+            async with asyncio.timeout(20):
+                while names.keys() - {each.name for each in exported(received)}:
+                    await asyncio.sleep(0.05)
+    spans = exported(received)
+    servers = {each.name: each for each in spans if each.kind == SERVER and each.name in names}
+    assert len([each for each in spans if each.kind == SERVER and each.name in names]) == 2
+    clients = [each for each in spans if each.kind == CLIENT]
+    for name, least in names.items():
+        server = servers[name]
+        attributes = {each.key: each.value for each in server.attributes}
+        assert attributes["http.response.status_code"].int_value == 200
+        assert server.status.code != ERROR
+        assert least <= (server.end_time_unix_nano - server.start_time_unix_nano) / 1e9 < least + 2
+        # The upstream request is a trace of its own, linked to whom it serves.
+        assert server.trace_id in {link.trace_id for each in clients for link in each.links}

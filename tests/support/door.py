@@ -15,6 +15,7 @@ from app.server.limits import Limits
 from app.server.serving import Server
 from app.settings import Settings
 from tests.support.platform import FakePlatform
+from tests.support.served import serving
 from tests.support.service import settings_for
 
 SECONDS = 20
@@ -168,21 +169,5 @@ async def at_the_door(
     else:
         app = create_app(settings_for(**overrides), transport=platform.transport())
     server = Server(app, grace=1.0, limits=limits)
-    server.config.load()
-    # Without uvicorn's own loop, which only looks for signals: its end would cost each test 0.2 s.
-    server.lifespan = server.config.lifespan_class(server.config)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    await server.startup(sockets=[listener])
-    try:
-        yield Door(app, server, listener.getsockname()[1])
-    finally:
-        for each in server.servers:
-            each.close()
-        listener.close()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
-        await until(lambda: not server.server_state.connections)
-        app.state.service.watcher.stop()
-        await asyncio.gather(*server.server_state.tasks)
-        await server.stop_sweeping()
-        await server.lifespan.shutdown()
+    async with serving(server) as (_, port):
+        yield Door(app, server, port)

@@ -9,10 +9,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import uvicorn
+from fastapi import FastAPI
 
 from app.lookup.engine import Engine
 from app.main import create_app
+from app.server.serving import Server
 from app.settings import Settings
 
 
@@ -95,21 +96,32 @@ class Served:
 
 
 @asynccontextmanager
-async def served(settings: Settings, clock: JumpingClock) -> AsyncIterator[Served]:
-    """The service with its lifespan entered, on a free loopback port."""
-    app = create_app(settings, clock=clock)
-    config = uvicorn.Config(app, http="httptools", ws="none", lifespan="off", log_config=None, access_log=False)
-    config.load()
-    server = uvicorn.Server(config)
+async def serving(server: Server) -> AsyncIterator[tuple[FastAPI, int]]:
+    """This server with its lifespan entered, on a free loopback port: its application and the port."""
+    app: FastAPI = server.config.app  # type: ignore[assignment]  # what it was given
+    server.config.load()
     # Without uvicorn's own loop, which only looks for signals: its end would cost each test 0.2 s.
-    server.lifespan = config.lifespan_class(config)
+    server.lifespan = server.config.lifespan_class(server.config)
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    async with app.router.lifespan_context(app):
-        await server.startup(sockets=[listener])
-        try:
-            yield Served(app.state.service.engine, Caller(listener.getsockname()[1]))
-        finally:
-            for each in server.servers:
-                each.close()
-            listener.close()
-            await asyncio.gather(*server.server_state.tasks)
+    await server.startup(sockets=[listener])
+    try:
+        yield app, listener.getsockname()[1]
+    finally:
+        for each in server.servers:
+            each.close()
+        listener.close()
+        for connection in list(server.server_state.connections):
+            connection.transport.abort()
+        while server.server_state.connections:
+            await asyncio.sleep(0.005)
+        app.state.service.watcher.stop()
+        await asyncio.gather(*server.server_state.tasks)
+        await server.stop_sweeping()
+        await server.lifespan.shutdown()
+
+
+@asynccontextmanager
+async def served(settings: Settings, clock: JumpingClock) -> AsyncIterator[Served]:
+    """The service behind the server of production, on a free loopback port."""
+    async with serving(Server(create_app(settings, clock=clock), grace=1.0)) as (app, port):
+        yield Served(app.state.service.engine, Caller(port))

@@ -8,9 +8,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.access_log import AccessLog
-from app.api.deferred import DeferredResponses
 from app.api.health import Lifecycle
-from app.api.middleware import RequestId
+from app.api.request_context import RequestContext
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
 
@@ -25,7 +24,7 @@ class Service:
         self._caplog = caplog
         self.metrics = Metrics("1")
         self.let_go = asyncio.Event()
-        self._app: ASGIApp = DeferredResponses(RequestId(AccessLog(self._answer, self.metrics), Lifecycle()))
+        self._app: ASGIApp = RequestContext(self._answer, Lifecycle(), AccessLog(self.metrics))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/slow":

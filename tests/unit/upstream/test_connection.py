@@ -14,12 +14,13 @@ import pytest
 from httpx_aiohttp import AiohttpTransport
 
 from app.lookup.failures import CredentialsRejected, InvalidReply, LookupFailure, ServerError, UnexpectedStatus
-from app.lookup.platform import Answer
+from app.lookup.record import Answer
 from app.upstream.client import UpstreamClient
 from app.upstream.connection import MAX_HEAD_BYTES, Connection
-from app.upstream.credentials import Credentials
+from app.upstream.credentials import Account, Credentials
 from app.upstream.transport import network
 from tests.support import misbehaviour as does
+from tests.support.asking import ask
 from tests.support.hostile import Behaviour, Exchange, HostilePlatform, well
 from tests.support.platform import PATH, TOKEN
 from tests.support.served import JumpingClock
@@ -33,7 +34,9 @@ ASKED = {5: False}
 def client_of(url: str, clock: Callable[[], float] = time.monotonic, attempt: float = 10.0) -> UpstreamClient:
     """A client on a clock that can be put forward."""
     credentials = Credentials({"token": TOKEN})
-    return UpstreamClient(url, lambda: credentials, MOSCOW, connect_timeout=5, attempt_timeout=attempt, clock=clock)
+    return UpstreamClient(
+        url, Account(lambda: credentials), MOSCOW, connect_timeout=5, attempt_timeout=attempt, clock=clock
+    )
 
 
 @asynccontextmanager
@@ -51,7 +54,7 @@ async def before(behaviour: Behaviour, **options: Any) -> AsyncIterator[tuple[Ho
 async def outcome(client: UpstreamClient) -> Answer | dict[int, Answer]:
     """What a request ends with."""
     try:
-        return await client.ask(ASKED)
+        return await ask(client, ASKED)
     except LookupFailure as failure:
         return failure
 
@@ -75,7 +78,7 @@ async def test_a_connection_that_brought_no_answer_is_not_used_again(bad: Behavi
         for _ in range(2):
             assert type(await outcome(client)) is kind
         for _ in range(3):
-            assert await client.ask(ASKED)
+            assert await ask(client, ASKED)
         assert platform.connections == 3
 
 
@@ -111,11 +114,11 @@ async def test_a_request_in_flight_ends_on_its_connection_when_the_others_are_re
             await well(exchange)
 
     async with before(behave) as (platform, client):
-        first = asyncio.create_task(client.ask(ASKED))
+        first = asyncio.create_task(ask(client, ASKED))
         while not platform.requests:
             await asyncio.sleep(0)
         assert isinstance(await outcome(client), ServerError)
-        assert await client.ask(ASKED)
+        assert await ask(client, ASKED)
         slow.set()
         assert await first
         assert platform.connections == 3
@@ -173,7 +176,7 @@ async def test_bytes_beyond_the_announced_body_are_no_part_of_any_answer(
         await sent.wait()
         # What was sent is in our socket; the loop looks at it before anything else is asked.
         await asyncio.sleep(0.01)
-        again = await client.ask(ASKED)
+        again = await ask(client, ASKED)
         assert getattr(again[5], "state", None) == "read"  # what ``well`` has for the id
         assert platform.connections == 2
 
@@ -204,7 +207,7 @@ def with_head(*lines: bytes, interim: int = 0) -> Behaviour:
 async def test_a_large_head_is_read(lines: list[bytes]) -> None:
     async with before(with_head(*lines, interim=3)) as (platform, client):
         for _ in range(2):
-            assert await client.ask(ASKED)
+            assert await ask(client, ASKED)
         assert platform.connections == 1
 
 
@@ -286,7 +289,7 @@ async def test_8_mib_of_whatever_take_little_memory_and_nobodys_time(status: int
     transport = httpx.MockTransport(lambda _: httpx.Response(status, stream=Body()))
     client = UpstreamClient(
         "http://platform.test/",
-        lambda: Credentials({"token": TOKEN}),
+        Account(lambda: Credentials({"token": TOKEN})),
         MOSCOW,
         connect_timeout=5,
         attempt_timeout=10,
@@ -377,12 +380,12 @@ async def test_after_a_503_the_node_that_the_name_leads_to_now_is_asked(monkeypa
     nodes.answers |= {"127.0.0.1": GOOD, "127.0.0.2": GOOD}
     async with nodes.serve() as url:
         client = client_of(url)
-        assert await client.ask(ASKED)
+        assert await ask(client, ASKED)
         nodes.node = "127.0.0.2"
-        assert await client.ask(ASKED)
+        assert await ask(client, ASKED)
         nodes.answers["127.0.0.1"] = DEAD
         assert isinstance(await outcome(client), ServerError)
-        assert await client.ask(ASKED)
+        assert await ask(client, ASKED)
         await client.aclose()
     assert nodes.asked == ["127.0.0.1", "127.0.0.1", "127.0.0.1", "127.0.0.2"]
 
@@ -395,12 +398,12 @@ async def test_after_sixty_seconds_the_name_is_looked_up_again_although_the_old_
     clock = JumpingClock()
     async with nodes.serve() as url:
         client = client_of(url, clock)
-        assert await client.ask(ASKED)
+        assert await ask(client, ASKED)
         nodes.node = "127.0.0.2"
         clock.jump(59)
-        assert await client.ask(ASKED)
+        assert await ask(client, ASKED)
         clock.jump(1.1)
-        assert await client.ask(ASKED)
+        assert await ask(client, ASKED)
         await client.aclose()
     assert nodes.asked == ["127.0.0.1", "127.0.0.1", "127.0.0.2"]
 

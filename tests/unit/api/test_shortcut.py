@@ -1,0 +1,172 @@
+"""FastAPI's dependencies on every route, and the shortcut past its solver: the same answers, and what it relies on."""
+
+import inspect
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Annotated, Any
+
+import httpx
+import pytest
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.routing import BaseRoute, Match, NoMatchFound, Router
+
+from app.api import event_stream, health, messages, webhook
+from app.api.problems import install_handlers
+from app.api.shortcut import StateShortcut, install_shortcut
+from app.main import create_app
+from app.settings import Settings
+from app.telemetry.metrics import Metrics
+
+pytestmark = pytest.mark.anyio
+
+ONE = "/messages/82216/state"
+EVERY_ROUTER = {
+    ("GET", ONE): messages.router,
+    ("POST", "/messages/states"): messages.router,
+    ("GET", "/messages/states/events?id=82216"): event_stream.router,
+    ("POST", "/webhooks/message-states/token"): webhook.router,
+    ("GET", "/readyz"): health.router,
+}
+REQUESTS = [
+    *(
+        ONE + query
+        for query in ("", "?detail=true", "?detail=false", "?detail=1", "?wait=0", "?other=1", "?detail=maybe")
+    ),
+    *(
+        f"/messages/{id_}/state"
+        for id_ in ("0", "-1", "01", "+1", "1.0", "x", "%31", "9007199254740991", "9007199254740992")
+    ),
+    "/messages/9999999999999999/state",
+    "/messages/99999999999999999/state",
+    "/messages/82218/state",
+    "/messages/401/state",
+    "/messages/82216/state/",
+    "/messages//state",
+    "/messages/82216/states",
+]
+
+
+async def refuse() -> None:
+    """A dependency that lets nobody pass."""
+    raise HTTPException(404)
+
+
+async def allow() -> None:
+    """What takes its place."""
+
+
+def shortcuts(app: FastAPI) -> list[BaseRoute]:
+    return [route for route in app.routes if isinstance(route, StateShortcut)]
+
+
+@asynccontextmanager
+async def asked(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.ASGITransport(app)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
+        yield client
+
+
+def built(
+    router: APIRouter, *, of_app: Sequence[Any] = (), of_include: Sequence[Any] = (), prefix: str = ""
+) -> FastAPI:
+    """The service's application with other dependencies, and no router but this one."""
+    service = create_app(Settings.for_sandbox())
+    app = FastAPI(
+        dependencies=list(of_app), middleware=service.user_middleware, lifespan=service.router.lifespan_context
+    )
+    app.state.service = service.state.service
+    app.include_router(router, dependencies=list(of_include), prefix=prefix)
+    install_shortcut(app, messages.get_message_state)
+    install_handlers(app)
+    return app
+
+
+@pytest.mark.parametrize(("request_", "router"), EVERY_ROUTER.items(), ids=[path for _, path in EVERY_ROUTER])
+@pytest.mark.parametrize("where", ["of_app", "of_include"])
+async def test_dependencies_and_overrides_work_on_every_route(
+    where: str, request_: tuple[str, str], router: APIRouter
+) -> None:
+    app = built(router, **{where: [Depends(refuse)]})  # type: ignore[arg-type]  # the two names above
+    async with asked(app) as client:
+        refused = await client.request(*request_)
+        assert (refused.status_code, refused.json()["type"]) == (404, "/problems/route-not-found")
+        app.dependency_overrides[refuse] = allow
+        if "events" not in request_[1]:  # whose stream would not end
+            allowed = await client.request(*request_, json={"ids": [82216]})
+            assert allowed.status_code == (404 if "webhooks" in request_[1] else 200)
+    assert shortcuts(app) == []
+
+
+async def test_a_route_that_is_included_under_a_prefix_is_found_there_alone() -> None:
+    app = built(messages.router, prefix="/v1")
+    async with asked(app) as client:
+        assert (await client.get("/v1" + ONE)).status_code == 200
+        assert (await client.get(ONE)).status_code == 404
+    assert len(shortcuts(app)) == 1
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
+@pytest.mark.parametrize("path", REQUESTS)
+async def test_the_shortcut_answers_as_the_ordinary_route_does(
+    path: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Metrics, "http_request", lambda _self, route, *_: routes.append(route))
+    routes: list[str] = []
+    answers = []
+    for has_shortcut in (True, False):
+        app = create_app(Settings.for_sandbox())
+        assert len(shortcuts(app)) == 1
+        if not has_shortcut:
+            app.router.routes.remove(*shortcuts(app))
+        async with asked(app) as client:
+            for headers in ({}, {"If-None-Match": "*"}):
+                answer = await client.request(method, path, headers={"X-Request-ID": "same", **headers})
+                answers.append((answer.status_code, answer.headers, answer.content, routes.pop()))
+    assert answers[:2] == answers[2:]
+
+
+async def test_a_plain_request_takes_the_shortcut_and_needs_no_solver(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = create_app(Settings.for_sandbox())
+    async with asked(app) as client:
+        monkeypatch.setattr("fastapi.routing.solve_dependencies", None)
+        assert (await client.get(ONE)).status_code == 200
+        assert (await client.get(ONE + "?wait=0")).status_code == 500
+
+
+async def test_the_place_of_a_message_is_found_by_the_name_of_its_route() -> None:
+    app = create_app(Settings.for_sandbox())
+    assert app.url_path_for("get_message_state", id="82216") == ONE
+
+
+async def test_fastapi_and_starlette_have_what_the_shortcut_relies_on() -> None:
+    async def needed() -> None: ...
+
+    router = APIRouter(prefix="/a")
+
+    @router.get("/{id}/b", dependencies=[Depends(needed)])
+    async def with_dependency(request: Request, id: int) -> None: ...
+
+    @router.get("/{id}/c")
+    async def without(request: Request, id: int) -> None: ...
+
+    @router.get("/{id}/d")
+    async def by_parameter(id: int, value: Annotated[None, Depends(needed)]) -> None: ...
+
+    app = FastAPI(openapi_url=None)
+    app.include_router(router, prefix="/v1")
+    contexts: list[RouteContext] = list(iter_route_contexts(app.routes))
+    assert [(each.path_format, each.endpoint, len(each.dependant.dependencies)) for each in contexts] == [
+        ("/v1/a/{id}/b", with_dependency, 1),
+        ("/v1/a/{id}/c", without, 0),
+        ("/v1/a/{id}/d", by_parameter, 1),
+    ]
+    assert list(inspect.signature(BaseRoute.matches).parameters) == ["self", "scope"]
+    assert list(inspect.signature(BaseRoute.handle).parameters) == ["self", "scope", "receive", "send"]
+    # The first route that matches in full is the one that answers.
+    with pytest.raises(NoMatchFound):
+        Router().url_path_for("nothing")
+    assert {each.name for each in Match} == {"NONE", "PARTIAL", "FULL"}
