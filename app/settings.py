@@ -29,6 +29,11 @@ class Settings(BaseModel):
     host: str = text("127.0.0.1", "Address to listen on; the image sets 0.0.0.0.", "an address or host name")
     port: int = number(8000, 1, 65535, "Port of the public interface.")
     metrics_port: int = number(9464, 0, 65535, "Port of the Prometheus metrics, at HOST; 0 = off.")
+    root_path: str | None = text(
+        None,
+        "Prefix under which a proxy publishes the service.",
+        "a path like /sms or /tools/sms: letters, digits, and - _ . ~; not beginning with a path of the service's own",
+    )
     secrets_dir: str = text(DEFAULT_FOLDER, "Folder of files named like a setting; used where it exists.", "a folder")
 
     upstream_url: str = text(
@@ -107,6 +112,14 @@ class Settings(BaseModel):
     @classmethod
     def _fold_case(cls, value: Any) -> Any:
         return value.lower() if isinstance(value, str) else value
+
+    @field_validator("root_path")
+    @classmethod
+    def _is_a_prefix(cls, value: str | None) -> str | None:
+        try:
+            return settings_values.root_path(value) if value else None
+        except ValueError as error:
+            raise mistake(str(error)) from None
 
     @field_validator("upstream_url")
     @classmethod

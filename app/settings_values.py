@@ -1,4 +1,4 @@
-"""Settings that hold lists, or have a form: ``API_KEYS``, ``TRUSTED_PROXIES``, ``CORS_ORIGINS``, ``WEBHOOK_TOKEN``.
+"""Settings that hold lists, or have a form: ``API_KEYS``, ``CORS_ORIGINS``, ``ROOT_PATH``, ``WEBHOOK_TOKEN`` and more.
 
 Each function raises ValueError with a line for every mistake. The lines name entries by their position, never by
 what stands there: a secret may have been put in the wrong place.
@@ -22,6 +22,9 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = re.compile(r"[!-+\--~]*")  # printable ASCII without space and comma
 _OTHER_SEPARATOR = re.compile(r"(?:[\r\n]+|;)\s*[A-Za-z0-9._-]{1,64}:")  # what follows it looks like the next entry
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+OWN_SEGMENTS = frozenset({"messages", "docs", "problems", "openapi.json", "livez", "readyz", "webhooks"})
+"""What the service's own paths begin with. A prefix that begins so would be taken off the service's own paths."""
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 
 
@@ -107,6 +110,19 @@ def origins(text: str) -> tuple[str, ...]:
             found.append(entry)
     _complain(mistakes)
     return tuple(found)
+
+
+def root_path(text: str) -> str | None:
+    """A prefix of paths without the slash at its end, from ``/sms`` or ``/sms/``; None for ``/``, which is none."""
+    prefix = text.rstrip("/")
+    if text and not prefix:
+        return None
+    segments = prefix.split("/")[1:]
+    if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(segments):
+        raise ValueError("is not a path of the form /name or /name/name")
+    if segments[0] in OWN_SEGMENTS:
+        raise ValueError(f"begins with /{segments[0]}, which is a path of the service's own")
+    return prefix
 
 
 def _entries(text: str) -> list[tuple[int, str]]:
