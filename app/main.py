@@ -1,5 +1,6 @@
 """``create_app``: the application that production serves and the tests ask."""
 
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,10 +13,12 @@ from app import __version__
 from app.api import docs, event_stream, health, messages, webhook
 from app.api.access import Access
 from app.api.access_log import AccessLog
+from app.api.compression import Compression
 from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.problems import install_handlers
 from app.api.request_context import RequestContext
+from app.api.root_path import RootPath
 from app.api.shortcut import install_shortcut
 from app.lookup.policy import Clock
 from app.service import build_service
@@ -32,15 +35,16 @@ def create_app(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = time.monotonic,
     every_half_second: Callable[[], None] = lambda: None,
+    jitter: Callable[[float, float], float] = random.uniform,
 ) -> FastAPI:
     """The application for these settings; its service is ``app.state.service``.
 
     Nothing is opened before the lifespan starts. ``secrets`` are those of the settings where none are given;
     ``transport`` takes the place of the network towards the platform, ``clock`` that of the system's;
-    ``every_half_second`` is called in that rhythm while the service runs.
+    ``every_half_second`` is called in that rhythm while the service runs; ``jitter`` draws a number between two others.
     """
     service = build_service(
-        settings, secrets=secrets, transport=transport, clock=clock, every_half_second=every_half_second
+        settings, secrets=secrets, transport=transport, clock=clock, every_half_second=every_half_second, jitter=jitter
     )
 
     @asynccontextmanager
@@ -59,12 +63,14 @@ def create_app(
         telemetry={"logs": False, "metrics": False, "auto_configure": tracing.usable(), "exclude": webhook.is_webhook},
         # From the outside in; everything that answers stands inside RequestContext.
         middleware=[
+            *([Middleware(RootPath, settings.root_path)] if settings.root_path else []),
             Middleware(
                 RequestContext,
                 service.lifecycle,
                 AccessLog(service.metrics),
                 Cors(settings.cors_origins) if settings.cors_origins else None,
             ),
+            Middleware(Compression),
             Middleware(Access, service.secrets, settings.trusted_proxies),
         ],
     )
@@ -73,5 +79,10 @@ def create_app(
         app.include_router(module.router)
     install_shortcut(app, messages.get_message_state)
     install_handlers(app)
-    install_openapi(app, sandbox.rules() if settings.sandboxed else [])
+    install_openapi(
+        app,
+        sandbox.rules() if settings.sandboxed else [],
+        closed=service.secrets.api_keys is not None,
+        root_path=settings.root_path or "",
+    )
     return app

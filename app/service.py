@@ -5,6 +5,7 @@ A second account or a second platform is a second ``Service``.
 
 import asyncio
 import contextlib
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -58,6 +59,7 @@ class Service:
     watcher: Watcher
     read_webhook: WebhookReader
     every_half_second: Callable[[], None]
+    jitter: Callable[[float, float], float]
 
     @asynccontextmanager
     async def run(self) -> AsyncIterator[None]:
@@ -107,11 +109,12 @@ def build_service(
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = time.monotonic,
     every_half_second: Callable[[], None] = lambda: None,
+    jitter: Callable[[float, float], float] = random.uniform,
 ) -> Service:
     """The service for these settings; nothing is opened yet.
 
     ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
-    the platform, ``clock`` that of the system's.
+    the platform, ``clock`` that of the system's; ``jitter`` draws a number between two others.
     """
     secrets = secrets or Secrets(settings)
     metrics = Metrics(__version__)
@@ -145,6 +148,7 @@ def build_service(
         on_update=subscriptions.on_update if broadcast is None else broadcast.publish,
         on_request=metrics.upstream_request,
         renew_credentials=renew_credentials,
+        jitter=jitter,
     )
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
     read_webhook = WebhookReader(settings.upstream_timezone)
@@ -165,6 +169,7 @@ def build_service(
         watcher=watcher,
         read_webhook=read_webhook,
         every_half_second=every_half_second,
+        jitter=jitter,
     )
 
 

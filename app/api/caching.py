@@ -15,7 +15,9 @@ _VARY = (b"vary", b"Origin, Authorization, X-API-Key")
 _HIT = (b"cache-status", b"message-state; hit")
 _MISS = (b"cache-status", b"message-state; fwd=miss")
 _JSON = (b"content-type", b"application/json")
-_ENTITY_TAG = re.compile(r'(?:W/)?("[^"]*")')
+_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+# Proxies that compress mark the tag: W/ (nginx, HAProxy), and a suffix (Apache, Caddy, Jetty).
+_PROXY_SUFFIX = re.compile(r"(?:--?|;)(?:gzip|br|zstd|deflate)$")
 
 
 def state_response(scope: Scope, body: bytes, found: LookupResult, *, keep: bool = True) -> Response:
@@ -59,8 +61,14 @@ def if_none_match(scope: Scope) -> str | None:
 
 
 def matches(header: str, tag: str) -> bool:
-    """Whether the header names the tag, by weak comparison (RFC 9110, section 13.1.2)."""
-    return header.strip() == "*" or tag in _ENTITY_TAG.findall(header)
+    """Whether the header names the tag, by weak comparison (RFC 9110, section 13.1.2).
+
+    Also where a proxy on the way has marked the tag as that of a compressed answer.
+    """
+    if header.strip() == "*":
+        return True
+    opaque = tag.removeprefix("W/").strip('"')
+    return any(opaque in (each, _PROXY_SUFFIX.sub("", each)) for each in _ENTITY_TAG.findall(header))
 
 
 def wants_fresh(scope: Scope) -> bool:

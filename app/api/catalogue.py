@@ -24,6 +24,11 @@ class ProblemType:
         """The problem type's URI reference, which resolves on this service (RFC 9457, section 3.1.1)."""
         return f"/problems/{self.slug}"
 
+    @property
+    def link(self) -> str:
+        """The way to its page from ``/docs`` and ``/openapi.json``, under whatever prefix they are."""
+        return self.type.removeprefix("/")
+
 
 _ROWS = [
     ProblemType(

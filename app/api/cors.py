@@ -18,6 +18,11 @@ REQUEST_HEADERS = (
     "Content-Type",
     "X-Request-ID",
     "traceparent",
+    # What request libraries and tracing libraries of pages add by themselves.
+    "X-Requested-With",
+    "tracestate",
+    "baggage",
+    "sentry-trace",
 )
 READABLE_HEADERS = ("ETag", "Age", "Cache-Status", "Retry-After", "X-Request-ID")
 MAX_AGE_SECONDS = 600

@@ -25,7 +25,7 @@ def introduction(sandbox_rules: list[tuple[str, str]]) -> str:
         for word, state in STATES.items()
     )
     sandbox = _sandbox(sandbox_rules) if sandbox_rules else ""
-    problems = "\n".join(f"- {row.status} [{row.slug}]({row.type}): {row.title}" for row in CATALOGUE.values())
+    problems = "\n".join(f"- {row.status} [{row.slug}]({row.link}): {row.title}" for row in CATALOGUE.values())
     return f"""What became of message 82216? This service asks the SMS platform and answers in clean JSON.
 
 Open an operation below and press **Execute**: message 82216, the platform's documented example, is filled in. Where
@@ -39,6 +39,12 @@ A message is in one of these states, in the platform's own words. Branch on the 
 
 New states of the platform pass through with the outcome `unknown`. A sentence in the place of a state is no state: it
 is the problem of that message, with the platform's text as `upstream_message`.
+
+A message's number is a whole number without fraction: `1.0` is refused.
+
+What this document describes stays: paths, parameters and members are added, and not changed or taken away, as long as
+the first number of the version stays (before 1.0, the second one). So ignore members that you do not know. What is to
+go is marked `deprecated` here at least one such version before it goes.
 
 Every error is a problem document (`application/problem+json`, RFC 9457). Its `type` leads to a page on this service
 that says what the caller and what the operator does about it.
@@ -66,8 +72,11 @@ No platform is asked: the sandbox answers (`UPSTREAM_URL=sandbox:`), and a messa
 """
 
 
-def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
-    """Replace FastAPI's document by ours; it is made once, when somebody first asks."""
+def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]], *, closed: bool, root_path: str) -> None:
+    """Replace FastAPI's document by ours; it is made once, when somebody first asks.
+
+    ``closed``: lookups need a key. ``root_path``: the prefix of the service's paths, or nothing.
+    """
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
@@ -78,6 +87,7 @@ def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
                 description=introduction(sandbox_rules),
                 routes=app.routes,
                 tags=TAGS,
+                contact={"name": "The operator of this service"},
                 license_info={"name": "MIT", "identifier": "MIT"},
             )
             schemas = document["components"]["schemas"]
@@ -86,7 +96,7 @@ def install_openapi(app: FastAPI, sandbox_rules: list[tuple[str, str]]) -> None:
                 schema.pop("$defs", None)
                 schemas[model.__name__] = schema
             document["components"]["schemas"] = dict(sorted(schemas.items()))
-            complete(document, sandboxed=bool(sandbox_rules))
+            complete(document, sandboxed=bool(sandbox_rules), closed=closed, root_path=root_path)
             app.openapi_schema = document
         return app.openapi_schema
 

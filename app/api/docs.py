@@ -5,14 +5,17 @@ from string import Template
 from typing import Any
 
 from fastapi import APIRouter, Path, Request
+from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from app.api.assets import assets, template, version
 from app.api.caching import matches
 from app.api.catalogue import CATALOGUE, ProblemType
+from app.api.negotiation import accepts_gzip, prefers_html
 from app.api.problems import responses
 from app.api.render import dump
+from app.api.root_path import root_path_of
 from app.api.schemas import ProblemExplanation
 
 router = APIRouter(tags=["Documentation"])
@@ -24,9 +27,9 @@ DOCS_POLICY = f"{_NOTHING_ELSE}; script-src 'self'; style-src 'self'; img-src 's
 
 
 @router.get("/", include_in_schema=False)
-async def root() -> Response:
+async def root(request: Request) -> Response:
     """Whoever opens the bare address wants to look around."""
-    return RedirectResponse("/docs")
+    return RedirectResponse(f"{root_path_of(request.scope)}/docs")
 
 
 @router.get("/docs", include_in_schema=False)
@@ -39,22 +42,30 @@ async def docs() -> Response:
 @router.get("/docs/{name:path}", include_in_schema=False)
 async def asset(request: Request, name: str) -> Response:
     """A file that the pages load."""
-    found = assets().get(name)
+    found = (await run_in_threadpool(assets)).get(name)
     if found is None:
         raise HTTPException(404)
     headers = {"ETag": found.etag, "Cache-Control": found.cache_control}
+    content = found.content
+    if found.compressed is not None:
+        headers["Vary"] = "Accept-Encoding"
+        if accepts_gzip(",".join(request.headers.getlist("accept-encoding"))):
+            content = found.compressed
+            headers |= {"ETag": f"W/{found.etag}", "Content-Encoding": "gzip"}
     if matches(request.headers.get("if-none-match", ""), found.etag):
+        headers.pop("Content-Encoding", None)
         return Response(status_code=304, headers=headers)
-    return Response(found.content, headers=headers, media_type=found.media_type)
+    return Response(content, headers=headers, media_type=found.media_type)
 
 
 @router.get("/problems/", include_in_schema=False)
 async def problems(request: Request) -> Response:
     """Every problem, explained: HTML for a browser, JSON for others."""
     headers = {"Vary": "Accept"}
-    if "text/html" in request.headers.get("accept", ""):
+    if prefers_html(", ".join(request.headers.getlist("accept"))):
         return HTMLResponse(_index(), headers=headers | {"Content-Security-Policy": PROBLEM_POLICY})
-    listed = {"problems": [explanation(row) for row in CATALOGUE.values()]}
+    root_path = root_path_of(request.scope)
+    listed = {"problems": [explanation(row, root_path) for row in CATALOGUE.values()]}
     return Response(dump(listed), headers=headers, media_type="application/json")
 
 
@@ -77,15 +88,16 @@ async def explain(
     if row is None:
         raise HTTPException(404)
     headers = {"Vary": "Accept"}
-    if "text/html" in request.headers.get("accept", ""):
-        return HTMLResponse(_html(row), headers=headers | {"Content-Security-Policy": PROBLEM_POLICY})
-    return Response(dump(explanation(row)), headers=headers, media_type="application/json")
+    root_path = root_path_of(request.scope)
+    if prefers_html(", ".join(request.headers.getlist("accept"))):
+        return HTMLResponse(_html(row, root_path), headers=headers | {"Content-Security-Policy": PROBLEM_POLICY})
+    return Response(dump(explanation(row, root_path)), headers=headers, media_type="application/json")
 
 
-def explanation(row: ProblemType) -> dict[str, Any]:
+def explanation(row: ProblemType, root_path: str = "") -> dict[str, Any]:
     """A row as JSON."""
     return {
-        "type": row.type,
+        "type": root_path + row.type,
         "title": row.title,
         "status": row.status,
         "cause": row.cause,
@@ -95,12 +107,12 @@ def explanation(row: ProblemType) -> dict[str, Any]:
     }
 
 
-def _html(row: ProblemType) -> str:
+def _html(row: ProblemType, root_path: str) -> str:
     wait = "<p>Responses say in <code>Retry-After</code> after how many seconds to ask again.</p>"
     return Template(template("problem.html")).substitute(
         title=escape(row.title),
         status=row.status,
-        type=row.type,
+        type=root_path + row.type,
         cause=_code(row.cause),
         caller=_code(row.caller),
         operator=_code(row.operator),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from app.api.access import needs_key
-from app.api.examples import ANSWERS, PARAMETERS, PROBLEMS, SANDBOX_PARAMETERS, Named
+from app.api.examples import ANSWERS, PARAMETERS, PROBLEMS, PROBLEMS_OF, SANDBOX_PARAMETERS, Named
 
 Document = dict[str, Any]
 
@@ -76,16 +76,20 @@ _REQUEST_HEADERS: Document = {
 }
 _DESCRIPTIONS = {
     "getMessageState": "The state.",
-    "getMessageStates": "The states that there are, and a problem for each other message.",
+    "lookUpMessages": "The states that there are, and a problem for each other message.",
     "getLiveness": "The process runs.",
     "getReadiness": "The process wants callers.",
     "getProblem": "The explanation.",
 }
 
 
-def complete(document: Document, *, sandboxed: bool) -> None:
-    """Add to the document, in place. ``sandboxed``: examples that the sandbox alone answers are offered as well."""
-    document["servers"] = [{"url": "/", "description": "This service"}]
+def complete(document: Document, *, sandboxed: bool, closed: bool, root_path: str) -> None:
+    """Add to the document, in place. ``sandboxed``: examples that the sandbox alone answers are offered as well.
+
+    ``closed``: lookups need a key. ``root_path``: the prefix of the service's paths; without one, generated clients
+    and pages take the place where they got the document from.
+    """
+    document["servers"] = [{"url": root_path or ".", "description": "This service"}]
     components = document["components"]
     components["headers"] = _HEADERS
     components["parameters"] = _REQUEST_HEADERS
@@ -94,8 +98,8 @@ def complete(document: Document, *, sandboxed: bool) -> None:
         components["schemas"].pop(name, None)
     for path, operation in _operations(document):
         # An empty list says that anybody may ask.
-        operation["security"] = [{name: []} for name in _SECURITY_SCHEMES] if needs_key(path) else []
-        _describe_answers(path, operation)
+        operation["security"] = [{name: []} for name in _SECURITY_SCHEMES] if closed and needs_key(path) else []
+        _describe_answers(path, operation, root_path)
         _describe_parameters(operation, sandboxed)
         if operation["operationId"] == "getMessageState":
             _describe_conditions(operation)
@@ -108,7 +112,7 @@ def _operations(document: Document) -> Iterator[tuple[str, Document]]:
             yield path, operation
 
 
-def _describe_answers(path: str, operation: Document) -> None:
+def _describe_answers(path: str, operation: Document, root_path: str) -> None:
     name, responses = operation["operationId"], operation["responses"]
     if "HTTPValidationError" in str(responses.get("422")):
         # Added by FastAPI wherever there is a parameter; a plain text cannot be wrong.
@@ -116,8 +120,9 @@ def _describe_answers(path: str, operation: Document) -> None:
     ok = responses["200"]
     ok["description"] = _DESCRIPTIONS.get(name, ok["description"])
     if name in ANSWERS:
-        ok["content"]["application/json"]["examples"] = _named(ANSWERS[name])
-    if name == "getMessageStates":
+        content = next(iter(ok["content"].values()))
+        content["examples"] = _prefixed(_named(ANSWERS[name]), root_path)
+    if name == "lookUpMessages":
         ok["headers"] = {"Cache-Control": _ref("headers", "No-Store")}
     for status, response in responses.items():
         own = response.setdefault("headers", {})
@@ -127,14 +132,28 @@ def _describe_answers(path: str, operation: Document) -> None:
             own["WWW-Authenticate"] = _ref("headers", "WWW-Authenticate")
         if int(status) >= 400:
             own["Cache-Control"] = _ref("headers", "No-Store")
-            _describe_problem(path, response)
+            _describe_problem(path, name, response, root_path)
         own["X-Request-ID"] = _ref("headers", "X-Request-ID")
 
 
-def _describe_problem(path: str, response: Document) -> None:
-    for slug, example in response["content"]["application/problem+json"]["examples"].items():
+def _describe_problem(path: str, name: str, response: Document, root_path: str) -> None:
+    content = response["content"]["application/problem+json"]
+    for slug, example in content["examples"].items():
         example["value"]["instance"] = _instance(path)
-        example["value"] |= PROBLEMS.get(slug, {})
+        example["value"] |= {**PROBLEMS.get(slug, {}), **PROBLEMS_OF.get((name, slug), {})}
+    content["examples"] = _prefixed(content["examples"], root_path)
+
+
+def _prefixed(node: Any, root_path: str) -> Any:
+    """Examples with the prefix before each path of the service."""
+    if isinstance(node, list):
+        return [_prefixed(each, root_path) for each in node]
+    if isinstance(node, dict):
+        return {
+            key: root_path + value if key in ("type", "instance") else _prefixed(value, root_path)
+            for key, value in node.items()
+        }
+    return node
 
 
 def _instance(path: str) -> str:
@@ -149,6 +168,9 @@ def _describe_parameters(operation: Document, sandboxed: bool) -> None:
         examples = known.get((operation["operationId"], parameter["name"]))
         if examples:
             parameter["examples"] = _named(examples)
+        if parameter["schema"].get("type") == "array":
+            # The default, said for generators that have another one: id=1&id=2.
+            parameter |= {"style": "form", "explode": True}
 
 
 def _describe_conditions(operation: Document) -> None:

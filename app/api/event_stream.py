@@ -1,7 +1,7 @@
 """Server-sent events: one stream for the states of many messages (HTML standard, section 9.2)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -21,29 +21,23 @@ from app.lookup.watcher import Watcher
 
 COMMENT_SECONDS = 15.0
 """Shorter than any proxy's patience with a silent connection."""
-RETRY_MS = 1000
+RETRY_MS = (1000, 5000)
+"""When a caller is to come back, at the earliest and at the latest: not all callers of a replica at once."""
 
-# Ingresses gather what they pass on, unless they are told not to (X-Accel-Buffering is nginx's).
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+# Ingresses gather what they pass on, and development servers compress it, unless they are told not to
+# (X-Accel-Buffering is nginx's).
+_HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
 _COMMENT = b": still here\n\n"
 # Without data a browser would not show the event to the page.
 _END = b"event: end\nid: end\ndata: {}\n\n"
-_RETRY = b"retry: %d\n\n" % RETRY_MS
-
-_EXAMPLE = """event: state
-data: {"id":82216,"state":"deliver","outcome":"delivered","final":false,"changed_at":"2021-04-26T15:15:03+03:00",\
-"parts":null,"price_per_part":null}
-
-event: problem
-data: {"id":82218,"type":"/problems/message-not-found","title":"Message not found","status":404,\
-"detail":"The platform does not know message 82218."}
-
-"""
 
 _CONTENT = {
-    # No type: OpenAPI 3.1 has no words for a stream of events.
-    "schema": {"description": "Server-sent events."},
-    "examples": {"begin": {"summary": "The beginning: one state, one unknown message", "value": _EXAMPLE}},
+    # OpenAPI 3.1 can describe one event's data, but not a stream of them.
+    "schema": {
+        "description": "The data of one event, as JSON: of a `state` event, or of a `problem` event. The data of the "
+        "`end` event is an empty object.",
+        "oneOf": [{"$ref": f"#/components/schemas/{name}"} for name in ("MessageState", "MessageProblem")],
+    },
 }
 
 router = APIRouter(prefix="/messages", tags=["Messages"])
@@ -94,12 +88,13 @@ async def stream_message_states(
         return refusal
     if is_head(request.scope):
         return StreamingResponse(iter(()), headers=_HEADERS, media_type=_Stream.media_type)
-    watcher = service_of(request).watcher
+    service = service_of(request)
+    watcher = service.watcher
     try:
         subscription = watcher.subscribe(ids, detail)
     except Overloaded as failure:
         return failure_problem(request.scope, ids[0], failure)
-    return DeferredResponse(_Stream(watcher, subscription))
+    return DeferredResponse(_Stream(watcher, subscription, request.scope, service.jitter))
 
 
 class _Stream(StreamingResponse):
@@ -107,8 +102,10 @@ class _Stream(StreamingResponse):
 
     media_type = "text/event-stream"
 
-    def __init__(self, watcher: Watcher, subscription: Subscription) -> None:
-        super().__init__(_events(watcher, subscription), headers=_HEADERS)
+    def __init__(
+        self, watcher: Watcher, subscription: Subscription, scope: Scope, jitter: Callable[[float, float], float]
+    ) -> None:
+        super().__init__(_events(watcher, subscription, scope, jitter), headers=_HEADERS)
         self._subscription = subscription
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -119,7 +116,9 @@ class _Stream(StreamingResponse):
             self._subscription.close()
 
 
-async def _events(watcher: Watcher, subscription: Subscription) -> AsyncIterator[bytes]:
+async def _events(
+    watcher: Watcher, subscription: Subscription, scope: Scope, jitter: Callable[[float, float], float]
+) -> AsyncIterator[bytes]:
     clock = asyncio.get_running_loop().time
     ids, detail = subscription.ids, subscription.detail
     told: dict[int, bytes] = {}
@@ -128,7 +127,7 @@ async def _events(watcher: Watcher, subscription: Subscription) -> AsyncIterator
     comment_at = clock() + COMMENT_SECONDS
     while True:
         await watcher.complete(news, detail)
-        fresh = {id_: _event(id_, watcher.snapshot(id_), detail) for id_ in news}
+        fresh = {id_: _event(scope, id_, watcher.snapshot(id_), subscription) for id_ in news}
         changed = {id_: event for id_, event in fresh.items() if event and event != told.get(id_)}
         told |= changed
         if changed:
@@ -138,18 +137,21 @@ async def _events(watcher: Watcher, subscription: Subscription) -> AsyncIterator
             return
         news = await subscription.changes(comment_at - clock())
         if subscription.over and not news:
-            yield _RETRY
+            yield b"retry: %d\n\n" % jitter(*RETRY_MS)
             return
         if clock() >= comment_at:
             comment_at = clock() + COMMENT_SECONDS
             yield _COMMENT
 
 
-def _event(id_: int, view: Snapshot, detail: bool) -> bytes:
-    """What to tell of a message now; nothing where nothing is known yet."""
+def _event(scope: Scope, id_: int, view: Snapshot, subscription: Subscription) -> bytes:
+    """What to send for a message now; nothing where nothing is known yet."""
     if isinstance(view.answer, MessageRecord):
-        if not view.serves(detail):
+        if not view.serves(subscription.detail):
             return b""
-        return b"event: state\ndata: " + state_body(view.answer, detail) + b"\n\n"
+        return b"event: state\ndata: " + state_body(view.answer, subscription.detail) + b"\n\n"
     failure = view.answer or view.failure
-    return b"event: problem\ndata: " + dump(failure_entry(id_, failure)) + b"\n\n" if failure else b""
+    # Only this replica stops: the next one knows the message, or asks for it.
+    if failure is None or (subscription.over and isinstance(failure, Overloaded)):
+        return b""
+    return b"event: problem\ndata: " + dump(failure_entry(scope, id_, failure)) + b"\n\n"

@@ -3,6 +3,7 @@
 from typing import Any
 
 from app.api.schemas import EXAMPLE_ID
+from app.lookup.record import MAX_MESSAGE_ID
 
 DELIVERED: dict[str, Any] = {
     "id": EXAMPLE_ID,
@@ -35,11 +36,15 @@ ANSWERS: dict[str, Named] = {
         "failed": ("Failed for good", FAILED),
         "unknown": ("A word that the platform's documentation does not have", UNKNOWN),
     },
-    "getMessageStates": {
+    "lookUpMessages": {
         "mixed": (
             "Two states, one unknown message",
             {"states": [DELIVERED | _WITHOUT_DETAIL, PENDING], "problems": [NOT_FOUND]},
         ),
+    },
+    "streamMessageStates": {
+        "state": ("A `state` event's data", DELIVERED | _WITHOUT_DETAIL),
+        "problem": ("A `problem` event's data", NOT_FOUND),
     },
     "getLiveness": {"alive": ("Alive", {"status": "alive"})},
     "getReadiness": {"ready": ("Ready", {"status": "ready"})},
@@ -67,10 +72,30 @@ SANDBOX_PARAMETERS: dict[tuple[str, str], Named] = {
     },
 }
 
-# What an example of these problems says beyond the catalogue's text.
+# What an example of these problems says beyond the catalogue's text, where it holds for every operation.
 PROBLEMS: dict[str, dict[str, Any]] = {
-    "invalid-request": {"errors": [{"parameter": "id", "detail": "must be a whole number from 1 to 9007199254740991"}]},
-    "message-not-found": {"upstream_message": "Сообщение с таким ID не принималось"},
+    "message-not-found": {
+        "detail": f"The platform does not know message {EXAMPLE_ID}.",
+        "upstream_message": "Сообщение с таким ID не принималось",
+    },
     "upstream-credentials-rejected": {"upstream_message": "Неверный логин или пароль"},
+    "upstream-account-locked": {"upstream_message": "Your account is locked"},
+    "upstream-rejected-request": {"upstream_message": "Incorrect JSON document format"},
     "upstream-rejected": {"upstream_message": "The archive is being rebuilt"},
+}
+# The same for one operation; ``instance`` is the path of a request that has this answer.
+_NO_ID = f"must be a whole number from 1 to {MAX_MESSAGE_ID} in ASCII digits, without leading zero"
+PROBLEMS_OF: dict[tuple[str, str], dict[str, Any]] = {
+    ("getMessageState", "invalid-request"): {
+        "instance": "/messages/082216/state",
+        "errors": [{"parameter": "id", "detail": _NO_ID}],
+    },
+    ("lookUpMessages", "invalid-request"): {
+        "errors": [{"pointer": "/ids/3", "detail": "Input should be a valid integer"}],
+    },
+    ("streamMessageStates", "invalid-request"): {"errors": [{"parameter": "id", "detail": _NO_ID}]},
+    ("receiveMessageStates", "invalid-request"): {
+        "errors": [{"pointer": "", "detail": "The body must be a JSON array."}],
+    },
+    ("getReadiness", "overloaded"): {"detail": "This replica is starting or stopping."},
 }

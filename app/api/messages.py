@@ -69,7 +69,7 @@ async def _is_json(request: Request) -> None:
 
 @router.post(
     "/states",
-    operation_id="getMessageStates",
+    operation_id="lookUpMessages",
     summary="What became of many messages",
     description="Up to 1000 messages in one request. Every distinct id stands in exactly one of the two lists, each "
     "in the order of the request. The status is 200 as soon as there is a definite answer (a state, or "
@@ -111,7 +111,7 @@ async def get_message_states(
         return failure_problem(request.scope, first, answer)
     states = [written[id_] for id_ in found if id_ in written]
     failures = [(id_, each.answer) for id_, each in found.items() if isinstance(each.answer, LookupFailure)]
-    problems = [dump(failure_entry(id_, failure)) for id_, failure in failures]
+    problems = [dump(failure_entry(request.scope, id_, failure)) for id_, failure in failures]
     body = b'{"states":[%b],"problems":[%b]}' % (b",".join(states), b",".join(problems))
     return Response(body, headers=NO_STORE, media_type="application/json")
 

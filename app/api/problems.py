@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.catalogue import CATALOGUE, COMMON
+from app.api.root_path import root_path_of
 from app.api.schemas import MAX_MISTAKES
 from app.lookup.failures import LookupFailure, MessageNotFound
 
@@ -48,12 +49,13 @@ def problem(
     row = CATALOGUE[slug]
     state = scope.setdefault("state", {})
     state["problem"] = slug
+    root_path = root_path_of(scope)
     document: dict[str, Any] = {
-        "type": row.type,
+        "type": root_path + row.type,
         "title": row.title,
         "status": row.status,
         "detail": detail or row.detail,
-        "instance": quote(_without_token(scope["path"]), safe="/:@!$&'()*+,;=~", errors="replace"),
+        "instance": root_path + quote(_without_token(scope["path"]), safe="/:@!$&'()*+,;=~", errors="replace"),
         "request_id": state.get("request_id", ""),
     }
     if errors:
@@ -84,10 +86,16 @@ def failure_problem(scope: Scope, id_: int, failure: LookupFailure) -> Response:
     )
 
 
-def failure_entry(id_: int, failure: LookupFailure) -> dict[str, Any]:
+def failure_entry(scope: Scope, id_: int, failure: LookupFailure) -> dict[str, Any]:
     """The entry of a batch's problem list for one id."""
     row = CATALOGUE[failure.slug]
-    entry = {"id": id_, "type": row.type, "title": row.title, "status": row.status, "detail": _detail(id_, failure)}
+    entry = {
+        "id": id_,
+        "type": root_path_of(scope) + row.type,
+        "title": row.title,
+        "status": row.status,
+        "detail": _detail(id_, failure),
+    }
     return entry | ({"upstream_message": failure.upstream_message} if failure.upstream_message else {})
 
 
@@ -108,7 +116,7 @@ def responses(*slugs: str) -> dict[int | str, dict[str, Any]]:
                 "content": {MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}, "examples": {}}},
             },
         )
-        response["description"] = " · ".join(filter(None, [response["description"], f"[{row.title}]({row.type})"]))
+        response["description"] = " · ".join(filter(None, [response["description"], f"[{row.title}]({row.link})"]))
         if row.retry_after:
             response["headers"] = {
                 "Retry-After": {"description": "Seconds after which to ask again.", "schema": {"type": "integer"}}

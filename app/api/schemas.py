@@ -5,6 +5,7 @@ from itertools import islice
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.json_schema import SkipJsonSchema
 from pydantic_core import PydanticCustomError
 
 from app.lookup.record import MAX_MESSAGE_ID, STATES, Outcome
@@ -34,7 +35,13 @@ def _path_id(value: object) -> object:
 
 MessageId = Annotated[
     int,
-    Field(ge=1, le=MAX_MESSAGE_ID, description="The number that the platform returned when the message was sent."),
+    Field(
+        ge=1,
+        le=MAX_MESSAGE_ID,
+        description="The number that the platform returned when the message was sent.",
+        # Generators would else take 32 bits.
+        json_schema_extra={"format": "int64"},
+    ),
 ]
 PathId = Annotated[MessageId, BeforeValidator(_path_id)]
 
@@ -60,6 +67,15 @@ def _wait_seconds(value: object) -> object:
 
 
 WaitSeconds = Annotated[int, Field(ge=0, le=MAX_WAIT), BeforeValidator(_wait_seconds)]
+
+
+def _may_be_absent(schema: dict[str, Any]) -> None:
+    """A member that is left out where there is nothing to say: it has no default, and is never null."""
+    schema.pop("default")
+
+
+def _optional(description: str) -> Any:
+    return Field(None, description=description, json_schema_extra=_may_be_absent)
 
 
 class MessageState(BaseModel):
@@ -109,7 +125,10 @@ class BatchRequest(BaseModel):
         return cut
 
     ids: list[MessageId] = Field(
-        min_length=1, max_length=MAX_IDS, description="1 to 1000 message numbers; duplicates are collapsed."
+        min_length=1,
+        max_length=MAX_IDS,
+        description="1 to 1000 message numbers; duplicates are collapsed. "
+        "Each is written without a fraction: `1.0` is refused, although JSON Schema takes it for an integer.",
     )
     detail: bool = Field(False, description="Whether the number of parts and the price per part are wanted as well.")
 
@@ -117,8 +136,8 @@ class BatchRequest(BaseModel):
 class FieldError(BaseModel):
     """One mistake in a request: where (`pointer` into the body, or the `parameter`'s name) and what."""
 
-    pointer: str | None = Field(None, description="JSON Pointer into the body (RFC 6901).")
-    parameter: str | None = Field(None, description="Name of the path or query parameter.")
+    pointer: str | SkipJsonSchema[None] = _optional("JSON Pointer into the body (RFC 6901).")
+    parameter: str | SkipJsonSchema[None] = _optional("Name of the path or query parameter.")
     detail: str
 
 
@@ -131,8 +150,8 @@ class Problem(BaseModel):
     detail: str
     instance: str = Field(description="The path of the request.")
     request_id: str = Field(description="Also in `X-Request-ID`; names the request in the service's log.")
-    errors: list[FieldError] | None = Field(None, description="What is wrong with the request, one by one.")
-    upstream_message: str | None = Field(None, description="The platform's error text, where it gave one.")
+    errors: list[FieldError] | SkipJsonSchema[None] = _optional("What is wrong with the request, one by one.")
+    upstream_message: str | SkipJsonSchema[None] = _optional("The platform's error text, where it gave one.")
 
 
 class MessageProblem(BaseModel):
@@ -143,7 +162,7 @@ class MessageProblem(BaseModel):
     title: str
     status: int
     detail: str
-    upstream_message: str | None = Field(None, description="The platform's error text, where it gave one.")
+    upstream_message: str | SkipJsonSchema[None] = _optional("The platform's error text, where it gave one.")
 
 
 class BatchReply(BaseModel):

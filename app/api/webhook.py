@@ -15,10 +15,11 @@ PREFIX = "/webhooks"
 
 router = APIRouter(prefix=PREFIX, tags=["Webhook"])
 
+_ID = {"type": "integer", "format": "int64"}
 _ENTRIES = {
     "content": {
         "application/json": {
-            "schema": {"type": "array", "items": {"type": "object", "properties": {"id_sms": {"type": "integer"}}}},
+            "schema": {"type": "array", "items": {"type": "object", "properties": {"id_sms": _ID}}},
             "examples": {"two": {"summary": "Both were taken", "value": [{"id_sms": 82216}, {"id_sms": 82217}]}},
         }
     }
@@ -32,7 +33,7 @@ _DELIVERY = {
                 "items": {
                     "type": "object",
                     "properties": {
-                        "id_sms": {"type": ["string", "integer"]},
+                        "id_sms": {"anyOf": [{"type": "string"}, _ID]},
                         "time": {"type": "string", "description": "In the account's time zone; may be empty."},
                         "state": {"type": "string"},
                     },
@@ -59,7 +60,7 @@ def is_webhook(scope: Scope) -> bool:
 
 @router.post(
     "/message-states/{token}",
-    operation_id="postMessageStates",
+    operation_id="receiveMessageStates",
     summary="The platform reports changes",
     description="For the platform alone: its manager enters this address, `WEBHOOK_TOKEN` at its end, for the account. "
     "Order and repetition do not matter. The answer lists the entries that were taken; the platform repeats the "

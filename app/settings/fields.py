@@ -58,6 +58,11 @@ class Settings(BaseModel):
     host: str = text("127.0.0.1", "Address to listen on; the image sets 0.0.0.0.", "an address or host name")
     port: int = number(8000, 1, 65535, "Port of the public interface.")
     metrics_port: int = number(9464, 0, 65535, "Port of the Prometheus metrics, at HOST; 0 = off.")
+    root_path: Annotated[str | None, BeforeValidator(parsed.root_path)] = text(
+        "",
+        "Prefix under which a proxy publishes the service.",
+        "a path like /sms or /tools/sms: letters, digits, and - _ . ~; not beginning with a path of the service's own",
+    )
     secrets_dir: str = text(DEFAULT_FOLDER, "Folder of files named like a setting; used where it exists.", "a folder")
 
     upstream_url: Annotated[parsed.PlatformUrl, BeforeValidator(parsed.PlatformUrl)] = text(

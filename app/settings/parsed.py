@@ -29,6 +29,9 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _KEY = re.compile(r"[!-+\--~]*")  # printable ASCII without space and comma
 _OTHER_SEPARATOR = re.compile(r"(?:[\r\n]+|;)\s*[A-Za-z0-9._-]{1,64}:")  # what follows it looks like the next entry
 _ORIGIN = re.compile(r"([a-z][a-z0-9+.-]*)://(?:[a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
+OWN_SEGMENTS = frozenset({"messages", "docs", "problems", "openapi.json", "livez", "readyz", "webhooks"})
+"""What the service's own paths begin with. A prefix that begins so would be taken off the service's own paths."""
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 _WRONG_BRACKETS = "has a host in brackets that is no IPv6 address"
 
@@ -175,6 +178,19 @@ def origins(text: str) -> tuple[str, ...]:
             found.append(entry)
     _raise(wrong)
     return tuple(found)
+
+
+def root_path(text: str) -> str | None:
+    """A prefix of paths without the slash at its end, from ``/sms`` or ``/sms/``; None for ``/``, which is none."""
+    prefix = text.rstrip("/")
+    if not prefix:
+        return None
+    segments = prefix.split("/")[1:]
+    if not _PREFIX.fullmatch(prefix) or {".", ".."} & set(segments):
+        raise InvalidValue("is not a path of the form /name or /name/name")
+    if segments[0] in OWN_SEGMENTS:
+        raise InvalidValue(f"begins with /{segments[0]}, which is a path of the service's own")
+    return prefix
 
 
 def time_zone(text: str) -> ZoneInfo:

@@ -17,7 +17,8 @@ KEY = "planted-key-4be1f0"
 ONE = "/messages/82216/state"
 READABLE = "ETag, Age, Cache-Status, Retry-After, X-Request-ID"
 ALLOWED = (
-    "X-API-Key, Authorization, If-None-Match, Last-Event-ID, Cache-Control, Content-Type, X-Request-ID, traceparent"
+    "X-API-Key, Authorization, If-None-Match, Last-Event-ID, Cache-Control, Content-Type, X-Request-ID, traceparent, "
+    "X-Requested-With, tracestate, baggage, sentry-trace"
 )
 SECURITY = {"x-content-type-options": "nosniff", "referrer-policy": "no-referrer", "x-frame-options": "DENY"}
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from urllib.parse import urljoin
 
 import httpx
 import pytest
@@ -38,8 +39,8 @@ async def test_everything_that_a_page_loads_is_served_by_this_service(sandboxed:
         assert reply.headers["content-type"] == "text/html; charset=utf-8"
         assert len(loaded) > 1
         for path in loaded:
-            assert path.startswith("/docs/")
-            assert (await sandboxed.get(path)).status_code == 200, path
+            assert not path.startswith("/"), "a prefix that nobody told the service would be lost"
+            assert (await sandboxed.get(urljoin(page, path))).status_code == 200, path
 
 
 @pytest.mark.parametrize(
@@ -113,4 +114,4 @@ async def test_a_problem_page_tells_all_that_the_catalogue_tells(slug: str, sand
         assert part.replace("`", "") in text
     assert ("Responses say in Retry-After" in text) == row.retry_after
     assert (document["cause"], document["retry_after"]) == (row.cause, row.retry_after)
-    assert page.headers["vary"] == "Accept"
+    assert page.headers["vary"] in ("Accept", "Accept, Accept-Encoding")

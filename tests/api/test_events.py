@@ -1,6 +1,7 @@
 """The event stream: ``GET /messages/states/events``, section 5 of the contract, on virtual time."""
 
 import asyncio
+import re
 
 import httpx
 import pytest
@@ -28,7 +29,7 @@ async def test_a_stream_tells_each_state_at_the_start_and_each_change_and_ends_w
         await asyncio.sleep(1)
         assert stream.status == 200
         assert stream.answer_headers["content-type"].startswith("text/event-stream")
-        assert stream.answer_headers["cache-control"] == "no-store"
+        assert stream.answer_headers["cache-control"] == "no-store, no-transform"
         assert stream.answer_headers["x-accel-buffering"] == "no"
         assert [(name, data["id"]) for name, data in stream.events] == [("state", 1), ("state", 2), ("problem", 3)]
         assert b"event: state\ndata: " + single + b"\n\n" in stream.body
@@ -116,10 +117,17 @@ async def test_with_detail_a_change_that_the_webhook_reports_comes_with_detail()
 
 
 @on_virtual_time
-async def test_a_stop_closes_streams_with_a_hint_to_come_back_soon() -> None:
+async def test_a_stop_closes_streams_with_a_hint_to_come_back_at_a_random_time() -> None:
     platform = FakePlatform()
     platform.knows(1, state="send")
-    async with stage(platform) as service:
+    drawn = iter([1000.0, 4999.6])
+    bounds = []
+
+    def draw(low: float, high: float) -> float:
+        bounds.append((low, high))
+        return next(drawn)
+
+    async with stage(platform, jitter=draw) as service:
         stream = service.listen(f"{EVENTS}?id=1")
         await asyncio.sleep(1)
         service.watching.stop()
@@ -129,7 +137,26 @@ async def test_a_stop_closes_streams_with_a_hint_to_come_back_soon() -> None:
         late = service.listen(f"{EVENTS}?id=1")
         await late.task
         assert states(late) == [(1, "send")]
-        assert late.body.endswith(b"retry: 1000\n\n")
+        assert late.body.endswith(b"retry: 4999\n\n")
+    assert bounds == [(1000, 5000)] * 2
+
+
+@on_virtual_time
+async def test_a_drain_ends_a_stream_without_a_problem_for_a_message_that_is_known() -> None:
+    platform = FakePlatform()
+    platform.knows(1, 2, state="send")
+    async with stage(platform) as service:
+        # Known, but no longer good, or without the detail that is wanted.
+        await service.client.get("/messages/1/state")
+        await asyncio.sleep(10)
+        await service.client.get("/messages/2/state")
+        service.watching.stop()
+        await service.app.state.service.engine.aclose()
+        for path in (f"{EVENTS}?id=1", f"{EVENTS}?id=2&detail=true"):
+            stream = service.listen(path)
+            await stream.task
+            assert stream.events == []
+            assert re.fullmatch(rb"retry: [1-5][0-9]{3}\n\n", stream.body)
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,8 @@ async def test_every_problem_is_explained_in_json_and_html(client: httpx.AsyncCl
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert slug in page.text
     assert "`" not in page.text
-    assert explained.headers["vary"] == page.headers["vary"] == "Accept"
+    assert explained.headers["vary"] == "Accept"
+    assert page.headers["vary"].split(", ")[0] == "Accept"
 
 
 async def test_the_index_lists_every_problem_in_json_and_html(client: httpx.AsyncClient) -> None:
@@ -42,7 +43,7 @@ async def test_the_index_lists_every_problem_in_json_and_html(client: httpx.Asyn
     page = await client.get("/problems/", headers={"Accept": "text/html"})
     assert page.headers["content-type"] == "text/html; charset=utf-8"
     assert page.headers["content-security-policy"]
-    assert listed.headers["vary"] == page.headers["vary"] == "Accept"
+    assert listed.headers["vary"] == page.headers["vary"] == "Accept, Accept-Encoding"
     links = re.findall(r'<td><a href="([^"]+)">', page.text)
     assert links == list(CATALOGUE)
     for link in links:
@@ -54,3 +55,33 @@ async def test_the_index_lists_every_problem_in_json_and_html(client: httpx.Asyn
 async def test_an_unknown_problem_is_a_problem_itself(client: httpx.AsyncClient, slug: str) -> None:
     document = assert_problem(await client.get(f"/problems/{slug}"), 404, "route-not-found")
     assert "<" not in document["instance"]
+
+
+@pytest.mark.parametrize(
+    ("accept", "html"),
+    [
+        ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", True),  # a browser
+        ("text/html", True),
+        ("TEXT/HTML;Q=0.5", True),
+        ("application/json, text/html", True),
+        ("application/json;q=0.9, text/html;q=0.9", True),
+        ("application/json, text/html;q=0.5", False),
+        ("application/json, text/plain, */*", False),  # axios
+        ("text/html;q=0, */*", False),
+        ("text/html;q=0", False),
+        ("text/html;q=nonsense", False),
+        ("text/html;level=1;q=0.4, application/*;q=0.5", False),
+        ("*/*", False),
+        ("", False),
+    ],
+)
+async def test_html_is_for_whoever_prefers_it(client: httpx.AsyncClient, accept: str, html: bool) -> None:
+    for path in ("/problems/overloaded", "/problems/"):
+        page = await client.get(path, headers={"Accept": accept})
+        assert page.headers["content-type"].startswith("text/html" if html else "application/json")
+
+
+async def test_the_accept_header_may_come_in_several_lines(client: httpx.AsyncClient) -> None:
+    lines = [("Accept", "application/json;q=0.1"), ("Accept", "text/html")]
+    page = await client.get("/problems/overloaded", headers=lines)
+    assert page.headers["content-type"].startswith("text/html")

@@ -58,7 +58,7 @@ async def test_after_logging_in_both_lookups_can_be_executed_as_they_are_filled_
         assert status == "200"
         assert json.loads(body)["price_per_part"] == "10.6000000"
 
-        many = operation(page, "getMessageStates")
+        many = operation(page, "lookUpMessages")
         await many.open()
         status, body = await many.execute()
         assert status == "200"

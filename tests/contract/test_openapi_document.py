@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, TypeAdapter
 
-from app.api.schemas import BatchReply, BatchRequest, Health, MessageState, Problem
+from app.api.schemas import BatchReply, BatchRequest, Health, MessageProblem, MessageState, Problem
 from tests.support.documents import read_yaml
 from tests.support.example import FOLDER, needs_npm, npm_program
 from tests.support.scale import only_in_ci
@@ -72,11 +72,11 @@ def _examples() -> Iterator[tuple[str, str, Any]]:
 EXAMPLES = list(_examples())
 MODELS: dict[str, Any] = {
     "getMessageState": MessageState,
-    "getMessageStates": BatchReply,
+    "lookUpMessages": BatchReply,
     "getLiveness": Health,
     "getReadiness": Health,
-    "streamMessageStates": str,
-    "postMessageStates": list,
+    "streamMessageStates": MessageState | MessageProblem,
+    "receiveMessageStates": list,
 }
 
 
@@ -84,8 +84,8 @@ MODELS: dict[str, Any] = {
 def test_an_example_is_an_answer_that_the_service_could_give(name: str, status: str, value: Any) -> None:
     model = MODELS[name.partition("-")[0]] if status == "200" else Problem
     parsed = TypeAdapter(model).validate_python(value)
-    if issubclass(model, BaseModel):
-        required = {key for key, field in model.model_fields.items() if field.is_required()}
+    if isinstance(parsed, BaseModel):
+        required = {key for key, field in type(parsed).model_fields.items() if field.is_required()}
         assert required <= value.keys()
     if isinstance(parsed, Problem):
         assert parsed.status == int(status)
@@ -122,4 +122,4 @@ def test_every_problem_leads_to_its_page() -> None:
         for status, response in operation["responses"].items():
             slugs = response.get("content", {}).get("application/problem+json", {}).get("examples", {})
             for slug in slugs:
-                assert f"(/problems/{slug})" in response["description"], (operation["operationId"], status)
+                assert f"(problems/{slug})" in response["description"], (operation["operationId"], status)

@@ -2,7 +2,8 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+import random
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -137,10 +138,12 @@ class Stage:
 
 
 @asynccontextmanager
-async def stage(platform: FakePlatform, **overrides: Any) -> AsyncIterator[Stage]:
+async def stage(
+    platform: FakePlatform, *, jitter: Callable[[float, float], float] = random.uniform, **overrides: Any
+) -> AsyncIterator[Stage]:
     """The service before a fake platform, on virtual time, with a webhook."""
     settings = settings_for(webhook_token=WEBHOOK_TOKEN, **overrides)
-    app = create_app(settings, transport=platform.transport(), clock=loop().time)
+    app = create_app(settings, transport=platform.transport(), clock=loop().time, jitter=jitter)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=None) as client,

@@ -37,7 +37,7 @@ export interface paths {
          * What became of many messages
          * @description Up to 1000 messages in one request. Every distinct id stands in exactly one of the two lists, each in the order of the request. The status is 200 as soon as there is a definite answer (a state, or "not found") for at least one id; where there is none for any, the request fails with the problem of the first id. POST because a thousand ids do not fit into a URL; nothing is changed.
          */
-        post: operations["getMessageStates"];
+        post: operations["lookUpMessages"];
         delete?: never;
         options?: never;
         head?: never;
@@ -77,7 +77,7 @@ export interface paths {
          * The platform reports changes
          * @description For the platform alone: its manager enters this address, `WEBHOOK_TOKEN` at its end, for the account. Order and repetition do not matter. The answer lists the entries that were taken; the platform repeats the others. Any content type will do.
          */
-        post: operations["postMessageStates"];
+        post: operations["receiveMessageStates"];
         delete?: never;
         options?: never;
         head?: never;
@@ -165,7 +165,7 @@ export interface components {
         BatchRequest: {
             /**
              * Ids
-             * @description 1 to 1000 message numbers; duplicates are collapsed.
+             * @description 1 to 1000 message numbers; duplicates are collapsed. Each is written without a fraction: `1.0` is refused, although JSON Schema takes it for an integer.
              */
             ids: number[];
             /**
@@ -183,15 +183,13 @@ export interface components {
             /**
              * Pointer
              * @description JSON Pointer into the body (RFC 6901).
-             * @default null
              */
-            pointer: string | null;
+            pointer?: string;
             /**
              * Parameter
              * @description Name of the path or query parameter.
-             * @default null
              */
-            parameter: string | null;
+            parameter?: string;
             /** Detail */
             detail: string;
         };
@@ -210,6 +208,7 @@ export interface components {
         MessageProblem: {
             /**
              * Id
+             * Format: int64
              * @description The number that the platform returned when the message was sent.
              */
             id: number;
@@ -225,7 +224,7 @@ export interface components {
              * Upstream Message
              * @description The platform's error text, where it gave one.
              */
-            upstream_message?: string | null;
+            upstream_message?: string;
         };
         /**
          * MessageState
@@ -234,6 +233,7 @@ export interface components {
         MessageState: {
             /**
              * Id
+             * Format: int64
              * @description The number that the platform returned when the message was sent.
              */
             id: number;
@@ -306,15 +306,13 @@ export interface components {
             /**
              * Errors
              * @description What is wrong with the request, one by one.
-             * @default null
              */
-            errors: components["schemas"]["FieldError"][] | null;
+            errors?: components["schemas"]["FieldError"][];
             /**
              * Upstream Message
              * @description The platform's error text, where it gave one.
-             * @default null
              */
-            upstream_message: string | null;
+            upstream_message?: string;
         };
         /**
          * ProblemExplanation
@@ -455,7 +453,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description [Not authenticated](/problems/unauthenticated) */
+            /** @description [Not authenticated](problems/unauthenticated) */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -467,7 +465,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Message not found](/problems/message-not-found) */
+            /** @description [Message not found](problems/message-not-found) */
             404: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -478,7 +476,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Invalid request](/problems/invalid-request) */
+            /** @description [Invalid request](problems/invalid-request) */
             422: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -489,7 +487,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Too many requests](/problems/rate-limited) */
+            /** @description [Too many requests](problems/rate-limited) */
             429: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -501,7 +499,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Internal error](/problems/internal-error) */
+            /** @description [Internal error](problems/internal-error) */
             500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -512,7 +510,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [The platform rejects the service's credentials](/problems/upstream-credentials-rejected) · [The platform cannot read the request](/problems/upstream-rejected-request) · [The platform refuses the request](/problems/upstream-rejected) · [The platform failed](/problems/upstream-error) · [The platform's reply cannot be read](/problems/upstream-invalid-reply) · [The platform cannot be reached](/problems/upstream-unreachable) */
+            /** @description [The platform rejects the service's credentials](problems/upstream-credentials-rejected) · [The platform cannot read the request](problems/upstream-rejected-request) · [The platform refuses the request](problems/upstream-rejected) · [The platform failed](problems/upstream-error) · [The platform's reply cannot be read](problems/upstream-invalid-reply) · [The platform cannot be reached](problems/upstream-unreachable) */
             502: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -524,7 +522,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [The platform has locked the account](/problems/upstream-account-locked) · [The platform throttles](/problems/upstream-throttled) · [The platform is unavailable](/problems/upstream-unavailable) · [Overloaded](/problems/overloaded) */
+            /** @description [The platform has locked the account](problems/upstream-account-locked) · [The platform throttles](problems/upstream-throttled) · [The platform is unavailable](problems/upstream-unavailable) · [Overloaded](problems/overloaded) */
             503: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -536,7 +534,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [The platform is too slow](/problems/upstream-timeout) */
+            /** @description [The platform is too slow](problems/upstream-timeout) */
             504: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -549,7 +547,7 @@ export interface operations {
             };
         };
     };
-    getMessageStates: {
+    lookUpMessages: {
         parameters: {
             query?: never;
             header?: never;
@@ -573,7 +571,7 @@ export interface operations {
                     "application/json": components["schemas"]["BatchReply"];
                 };
             };
-            /** @description [Not authenticated](/problems/unauthenticated) */
+            /** @description [Not authenticated](problems/unauthenticated) */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -585,7 +583,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Request too large](/problems/request-too-large) */
+            /** @description [Request too large](problems/request-too-large) */
             413: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -596,7 +594,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Invalid request](/problems/invalid-request) */
+            /** @description [Invalid request](problems/invalid-request) */
             422: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -607,7 +605,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Too many requests](/problems/rate-limited) */
+            /** @description [Too many requests](problems/rate-limited) */
             429: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -619,7 +617,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Internal error](/problems/internal-error) */
+            /** @description [Internal error](problems/internal-error) */
             500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -630,7 +628,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [The platform rejects the service's credentials](/problems/upstream-credentials-rejected) · [The platform cannot read the request](/problems/upstream-rejected-request) · [The platform refuses the request](/problems/upstream-rejected) · [The platform failed](/problems/upstream-error) · [The platform's reply cannot be read](/problems/upstream-invalid-reply) · [The platform cannot be reached](/problems/upstream-unreachable) */
+            /** @description [The platform rejects the service's credentials](problems/upstream-credentials-rejected) · [The platform cannot read the request](problems/upstream-rejected-request) · [The platform refuses the request](problems/upstream-rejected) · [The platform failed](problems/upstream-error) · [The platform's reply cannot be read](problems/upstream-invalid-reply) · [The platform cannot be reached](problems/upstream-unreachable) */
             502: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -642,7 +640,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [The platform has locked the account](/problems/upstream-account-locked) · [The platform throttles](/problems/upstream-throttled) · [The platform is unavailable](/problems/upstream-unavailable) · [Overloaded](/problems/overloaded) */
+            /** @description [The platform has locked the account](problems/upstream-account-locked) · [The platform throttles](problems/upstream-throttled) · [The platform is unavailable](problems/upstream-unavailable) · [Overloaded](problems/overloaded) */
             503: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -654,7 +652,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [The platform is too slow](/problems/upstream-timeout) */
+            /** @description [The platform is too slow](problems/upstream-timeout) */
             504: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -691,7 +689,7 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content: {
-                    "text/event-stream": unknown;
+                    "text/event-stream": components["schemas"]["MessageState"] | components["schemas"]["MessageProblem"];
                 };
             };
             /** @description The stream has come to its end. */
@@ -702,7 +700,7 @@ export interface operations {
                 };
                 content?: never;
             };
-            /** @description [Not authenticated](/problems/unauthenticated) */
+            /** @description [Not authenticated](problems/unauthenticated) */
             401: {
                 headers: {
                     "WWW-Authenticate": components["headers"]["WWW-Authenticate"];
@@ -714,7 +712,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Invalid request](/problems/invalid-request) */
+            /** @description [Invalid request](problems/invalid-request) */
             422: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -725,7 +723,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Too many requests](/problems/rate-limited) */
+            /** @description [Too many requests](problems/rate-limited) */
             429: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -737,7 +735,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Internal error](/problems/internal-error) */
+            /** @description [Internal error](problems/internal-error) */
             500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -748,7 +746,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Overloaded](/problems/overloaded) */
+            /** @description [Overloaded](problems/overloaded) */
             503: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -762,7 +760,7 @@ export interface operations {
             };
         };
     };
-    postMessageStates: {
+    receiveMessageStates: {
         parameters: {
             query?: never;
             header?: never;
@@ -790,11 +788,12 @@ export interface operations {
                 };
                 content: {
                     "application/json": {
+                        /** Format: int64 */
                         id_sms?: number;
                     }[];
                 };
             };
-            /** @description [No such path](/problems/route-not-found) */
+            /** @description [No such path](problems/route-not-found) */
             404: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -805,7 +804,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Request too large](/problems/request-too-large) */
+            /** @description [Request too large](problems/request-too-large) */
             413: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -816,7 +815,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Invalid request](/problems/invalid-request) */
+            /** @description [Invalid request](problems/invalid-request) */
             422: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -827,7 +826,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Internal error](/problems/internal-error) */
+            /** @description [Internal error](problems/internal-error) */
             500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -859,7 +858,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description [Internal error](/problems/internal-error) */
+            /** @description [Internal error](problems/internal-error) */
             500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -891,7 +890,7 @@ export interface operations {
                     "application/json": components["schemas"]["Health"];
                 };
             };
-            /** @description [Internal error](/problems/internal-error) */
+            /** @description [Internal error](problems/internal-error) */
             500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -902,7 +901,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Overloaded](/problems/overloaded) */
+            /** @description [Overloaded](problems/overloaded) */
             503: {
                 headers: {
                     "Retry-After": components["headers"]["Retry-After"];
@@ -939,7 +938,7 @@ export interface operations {
                     "text/html": string;
                 };
             };
-            /** @description [No such path](/problems/route-not-found) */
+            /** @description [No such path](problems/route-not-found) */
             404: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
@@ -950,7 +949,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description [Internal error](/problems/internal-error) */
+            /** @description [Internal error](problems/internal-error) */
             500: {
                 headers: {
                     "Cache-Control": components["headers"]["No-Store"];
