@@ -180,9 +180,9 @@ def origins(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def root_path(text: str) -> str | None:
+def root_path(text: str | None) -> str | None:
     """A prefix of paths without the slash at its end, from ``/sms`` or ``/sms/``; None for ``/``, which is none."""
-    prefix = text.rstrip("/")
+    prefix = (text or "").rstrip("/")
     if not prefix:
         return None
     segments = prefix.split("/")[1:]
