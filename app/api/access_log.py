@@ -55,7 +55,7 @@ class AccessLog:
         client = scope.get("client")
         fields = {
             "request_id": state["request_id"],
-            "caller": state.get("caller") or (client[0] if client else None),
+            "caller": state.get("logged_caller") or (client[0] if client else None),
             "route": route,
             "method": method,
             "status": status,

@@ -91,7 +91,7 @@ async def stream_message_states(
     service = service_of(request)
     watcher = service.watcher
     try:
-        subscription = watcher.subscribe(ids, detail)
+        subscription = watcher.subscribe(ids, detail, request.state.caller)
     except Overloaded as failure:
         return failure_problem(request.scope, ids[0], failure)
     return DeferredResponse(_Stream(watcher, subscription, request.scope, service.jitter))
@@ -122,11 +122,11 @@ async def _events(
     clock = asyncio.get_running_loop().time
     ids, detail = subscription.ids, subscription.detail
     told: dict[int, bytes] = {}
-    await watcher.look_up(ids, detail)
+    await watcher.look_up(ids, detail, caller=subscription.caller)
     news: Iterable[int] = ids
     comment_at = clock() + COMMENT_SECONDS
     while True:
-        await watcher.complete(news, detail)
+        await watcher.complete(subscription, news)
         fresh = {id_: _event(scope, id_, watcher.snapshot(id_), subscription) for id_ in news}
         changed = {id_: event for id_, event in fresh.items() if event and event != told.get(id_)}
         told |= changed

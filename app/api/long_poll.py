@@ -27,7 +27,7 @@ def wait_for_state(request: Request, id_: int, detail: bool, seconds: int) -> Re
     watcher = service_of(request).watcher
     request.scope["state"]["route"] = ROUTE
     try:
-        subscription = watcher.subscribe([id_], detail)
+        subscription = watcher.subscribe([id_], detail, request.state.caller)
     except Overloaded as failure:
         return failure_problem(request.scope, id_, failure)
     return DeferredResponse(_Wait(watcher, subscription, seconds))
@@ -52,7 +52,7 @@ class _Wait:
             source = await self._look_up(scope)
             while not self._is_over(scope) and await self._subscription.changes(ends - clock()):
                 source = Source.UPSTREAM
-                await self._watcher.complete(self._subscription.ids, self._subscription.detail)
+                await self._watcher.complete(self._subscription, self._subscription.ids)
             response = self._response(scope, source)
         finally:
             leaving.cancel()
@@ -61,7 +61,9 @@ class _Wait:
 
     async def _look_up(self, scope: Scope) -> Source:
         fresh = wants_fresh(scope)
-        found = await self._watcher.look_up(self._subscription.ids, self._subscription.detail, fresh=fresh)
+        found = await self._watcher.look_up(
+            self._subscription.ids, self._subscription.detail, fresh=fresh, caller=self._subscription.caller
+        )
         scope["state"]["results"] = found
         return found[self._subscription.ids[0]].source
 

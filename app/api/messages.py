@@ -52,7 +52,9 @@ async def get_message_state(
         return refusal
     if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
-    answers = await service_of(request).engine.lookup([id_], detail, fresh=wants_fresh(request.scope))
+    answers = await service_of(request).engine.lookup(
+        [id_], detail, fresh=wants_fresh(request.scope), caller=request.state.caller
+    )
     request.scope["state"]["results"] = answers
     found = answers[id_]
     if isinstance(found.answer, LookupFailure):
@@ -104,7 +106,9 @@ async def get_message_states(
         if isinstance(each.answer, MessageRecord):
             written[id_] = state_body(each.answer, batch.detail)
 
-    found = await service_of(request).engine.lookup(batch.ids, batch.detail, on_result=write)
+    found = await service_of(request).engine.lookup(
+        batch.ids, batch.detail, on_result=write, caller=request.state.caller
+    )
     request.scope["state"]["results"] = found
     first, answer = next((id_, each.answer) for id_, each in found.items())
     if isinstance(answer, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):

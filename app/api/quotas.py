@@ -65,5 +65,5 @@ def over_quota(request: Request, ids: int) -> Response | None:
     quotas = service_of(request).quotas
     if quotas is None or is_head(request.scope):
         return None
-    wait = quotas.take(request.state.caller, ids)
+    wait = quotas.take(request.state.caller.identity, ids)
     return problem(request.scope, "rate-limited", retry_after=wait) if wait else None

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from app.lookup.batching import Batching
 from app.lookup.cache.base import Cache, Cached, Lifetimes
+from app.lookup.caller import INTERNAL, Caller
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
 from app.lookup.policy import Clock, CredentialLockout, Policy
@@ -81,11 +82,13 @@ class Engine:
         detail: bool,
         *,
         fresh: bool = False,
+        caller: Caller = INTERNAL,
         on_result: Callable[[int, LookupResult], None] = lambda _id, _result: None,
     ) -> dict[int, LookupResult]:
         """An answer for each distinct id, in the order asked. Never raises LookupFailure: failures are answers.
 
-        ``fresh`` asks the platform anew, except for final states that are known with the detail asked for.
+        ``fresh`` asks the platform anew, except for final states that are known with the detail asked for. ``caller``
+        is who asks.
         ``on_result`` is called with each result as soon as it is there, while the platform may still work on others.
         """
         distinct = list(dict.fromkeys(ids))
@@ -118,7 +121,14 @@ class Engine:
                 else:
                     take(id_, failure, Source.REFUSED)
             if wanted:
-                waiter = self.queue.add(wanted, detail, take, span=current_span(), request_id=request_id_of_log.get())
+                waiter = self.queue.add(
+                    wanted,
+                    detail,
+                    take,
+                    caller=caller,
+                    span=current_span(),
+                    request_id=request_id_of_log.get(),
+                )
                 self.dispatcher.wake()
                 # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
                 await waiter.done

@@ -19,6 +19,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 
+from app.lookup.caller import INTERNAL, Caller
 from app.lookup.failures import DeadlinePassed, LookupFailure, Overloaded
 from app.lookup.policy import Clock
 from app.lookup.record import Answer
@@ -44,16 +45,23 @@ OnAnswer = Callable[[int, Answer, Source], None]
 class Waiter:
     """One caller's question: the ids that are still ``open``, and ``done`` once none is.
 
-    ``span`` is the caller's span in a trace, ``request_id`` its request in the log, where there is one.
+    ``caller`` is who asks, ``span`` its span in a trace, ``request_id`` its request in the log, where there is one.
     """
 
-    __slots__ = ("_joined", "_on_answer", "deadline", "done", "open", "request_id", "span")
+    __slots__ = ("_joined", "_on_answer", "caller", "deadline", "done", "open", "request_id", "span")
 
     def __init__(
-        self, on_answer: OnAnswer, deadline: float, *, span: object = None, request_id: str | None = None
+        self,
+        on_answer: OnAnswer,
+        deadline: float,
+        *,
+        caller: Caller = INTERNAL,
+        span: object = None,
+        request_id: str | None = None,
     ) -> None:
         self._on_answer = on_answer
         self._joined: set[int] = set()
+        self.caller = caller
         self.deadline = deadline
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.span = span
@@ -148,11 +156,12 @@ class Queue:
         detail: bool,
         on_answer: OnAnswer,
         *,
+        caller: Caller = INTERNAL,
         span: object = None,
         request_id: str | None = None,
     ) -> Waiter:
         """Wait for distinct ids, of which there is at least one. ``on_answer`` must not add to the queue."""
-        waiter = Waiter(on_answer, self._clock() + self._deadline, span=span, request_id=request_id)
+        waiter = Waiter(on_answer, self._clock() + self._deadline, caller=caller, span=span, request_id=request_id)
         refused: list[int] = []
         for id_ in ids:
             entry = self._entry(id_, detail)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from app.lookup.caller import INTERNAL, Caller
 from app.lookup.failures import AccountLocked, CredentialsRejected, LookupFailure, MessageNotFound, Overloaded
 from app.lookup.policy import Clock
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
@@ -44,14 +45,17 @@ class Subscription:
     ``over``: no change will come any more, since the service stops or the caller has left.
     """
 
-    __slots__ = ("_changed", "_forget", "_waker", "detail", "ids", "over")
+    __slots__ = ("_changed", "_forget", "_waker", "caller", "detail", "ids", "over")
 
-    def __init__(self, ids: Iterable[int], detail: bool, forget: "Callable[[Subscription], None]") -> None:
+    def __init__(
+        self, ids: Iterable[int], detail: bool, caller: Caller, forget: "Callable[[Subscription], None]"
+    ) -> None:
         self._forget = forget
         self._changed: dict[int, None] = {}
         self._waker: asyncio.Future[None] | None = None
         self.ids = tuple(dict.fromkeys(ids))
         self.detail = detail
+        self.caller = caller
         self.over = False
 
     def __enter__(self) -> "Subscription":
@@ -149,11 +153,11 @@ class Subscriptions:
         watched = self._watched.get(id_)
         return watched.snapshot if watched is not None else NOTHING_KNOWN
 
-    def subscribe(self, ids: Iterable[int], detail: bool) -> Subscription:
+    def subscribe(self, ids: Iterable[int], detail: bool, caller: Caller = INTERNAL) -> Subscription:
         """Begin to wait. Raises Overloaded where too many wait already."""
         if len(self._subscriptions) >= self._max_waiters:
             raise Overloaded("too many callers wait", retry_after=1)
-        subscription = Subscription(ids, detail, self._forget)
+        subscription = Subscription(ids, detail, caller, self._forget)
         subscription.over = self._ended
         self._subscriptions.add(subscription)
         for id_ in subscription.ids:

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextvars import Context
 
 from app.lookup.cache.base import Lifetimes
+from app.lookup.caller import INTERNAL, Caller
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
 from app.lookup.policy import Clock
@@ -41,9 +42,9 @@ class Watcher:
         self._stopping = False
         self.cycles = 0
 
-    def subscribe(self, ids: Iterable[int], detail: bool) -> Subscription:
+    def subscribe(self, ids: Iterable[int], detail: bool, caller: Caller = INTERNAL) -> Subscription:
         """Begin to wait. Raises Overloaded where too many wait already."""
-        subscription = self.subscriptions.subscribe(ids, detail)
+        subscription = self.subscriptions.subscribe(ids, detail, caller)
         if self._timer is None and not self._stopping:
             self._next_cycle = self._clock() + self._seconds
             self._set_timer()
@@ -57,19 +58,22 @@ class Watcher:
         """Seconds since the platform's reply."""
         return self._clock() - snapshot.replied_at
 
-    async def look_up(self, ids: Iterable[int], detail: bool, *, fresh: bool = False) -> dict[int, LookupResult]:
-        """Ask the engine for those who wait."""
-        results = await self._engine.lookup(ids, detail, fresh=fresh)
+    async def look_up(
+        self, ids: Iterable[int], detail: bool, *, fresh: bool = False, caller: Caller = INTERNAL
+    ) -> dict[int, LookupResult]:
+        """Ask the engine for those who wait: for one caller of them, or for all."""
+        results = await self._engine.lookup(ids, detail, fresh=fresh, caller=caller)
         for id_, result in results.items():
             self.subscriptions.learn(id_, result.answer, result.age, detail)
         return results
 
-    async def complete(self, ids: Iterable[int], detail: bool) -> None:
+    async def complete(self, subscription: Subscription, ids: Iterable[int]) -> None:
         """Look up what is known without the detail that is wanted: the webhook brings none."""
+        detail = subscription.detail
         snapshots = {id_: self.snapshot(id_) for id_ in ids}
         bare = [id_ for id_, known in snapshots.items() if known.answer is not None and not known.serves(detail)]
         if bare:
-            await self.look_up(bare, detail)
+            await self.look_up(bare, detail, caller=subscription.caller)
 
     def stop(self) -> None:
         """End all waits, and those that still begin: the service stops."""

@@ -103,7 +103,7 @@ async def watch(scene: Scene, visit: Visit) -> list[MessageRecord]:
                 seen.append(view.answer)
             if not await subscription.changes(ends - loop().time()):
                 break
-            await watching.complete([ID], visit.detail)
+            await watching.complete(subscription, [ID])
     assert loop().time() <= ends + 5.1
     return seen
 

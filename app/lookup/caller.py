@@ -1,0 +1,19 @@
+"""Who asks: what turns, shares and quotas count by, and what metrics may show of it."""
+
+from dataclasses import dataclass
+
+ADDRESS_LABEL = "address"
+"""The label of every caller without a key: addresses are without number, and labels must not be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """One caller. ``identity``: the name of its key, else its address, an IPv6 one as its /64. ``label``: what metrics
+    name it by, the key's name or one word for all addresses."""
+
+    identity: str
+    label: str
+
+
+INTERNAL = Caller("", "internal")
+"""The service itself, where it asks for nobody in particular."""
