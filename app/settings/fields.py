@@ -115,7 +115,7 @@ class Settings(BaseModel):
         None,
         0.001,
         1_000_000,
-        "Ids a second and caller (a key, an address, or an IPv6 /64), twice as many at once; unset = no limit. Per process.",
+        "Ids a second and caller (key, address or IPv6 /64), twice as many at once; unset = no limit. Per process.",
     )
     trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parsed.networks)] = text(
         "",
