@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from bench.processes import Process, cores, free_port, running
@@ -16,6 +16,7 @@ from bench.requests import Shape
 
 ROOT = Path(__file__).resolve().parent.parent
 KEY = "bench-0123456789abcdef0123456789"
+ORIGIN = "https://frontend.example.com"
 TOKEN = "sandbox-token"
 STATE_PATH = "/json/state.php"
 ENTRY = f'{{"token":"{TOKEN}","detail":0,"id_sms":'
@@ -40,7 +41,7 @@ def _python(*arguments: str, checkout: Path = ROOT) -> list[str]:
 
 
 def _uvicorn(app: str) -> Callable[[int], list[str]]:
-    # The peers are spared everything that a service needs besides: no access log, no key, no metrics.
+    # The peers are spared what a service needs besides: uvicorn's access log and, unless they have their own, keys.
     return lambda port: _python("uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning")
 
 
@@ -62,6 +63,7 @@ def service(checkout: Path, **settings: str) -> Candidate:
     """This service with everything on; a setting that a commit does not know yet is ignored by it."""
     everything = {
         "API_KEYS": f"bench:{KEY}",
+        "CORS_ORIGINS": ORIGIN,
         "LOG_LEVEL": "info",
         "LOG_FORMAT": "json",
         "METRICS_PORT": str(free_port()),
@@ -76,8 +78,23 @@ def service(checkout: Path, **settings: str) -> Candidate:
     )
 
 
+def wide(checkout: Path) -> Candidate:
+    """This service with upstream requests of up to 1000 ids."""
+    return replace(service(checkout, UPSTREAM_BATCH_SIZE="1000"), name="wide", title="this service, batches of 1000")
+
+
 PLAIN = Candidate("plain", "FastAPI + httpx", _uvicorn("bench.peers.plain:app"), *_shapes())
+BATCHED = Candidate(
+    "batched",
+    "FastAPI + httpx + aiodataloader + cachetools",
+    _uvicorn("bench.peers.batched:app"),
+    *_shapes(("X-API-Key", KEY)),
+    {"API_KEY": KEY},
+)
 CEILING = Candidate("ceiling", "FastAPI, a constant", _uvicorn("bench.peers.ceiling:app"), *_shapes())
+ROUTE = Candidate("route", "Starlette's route, a constant", _uvicorn("bench.peers.route:app"), *_shapes())
+BARE = Candidate("bare", "uvicorn with a bare ASGI app", _uvicorn("bench.peers.bare:app"), *_shapes())
+PEERS = (PLAIN, BATCHED, CEILING, ROUTE, BARE)
 
 _ASK = Shape("POST", STATE_PATH, (("Content-Type", "text/json; charset=utf-8"),), f"[{ENTRY}", "}," + ENTRY, "}]")
 PLATFORM = "platform"

@@ -122,7 +122,8 @@ def main() -> None:
     shape = Shape(**spec["shape"])
     streams = tuple(Ids(**each) for each in spec["streams"])
     host, port = spec["host"].split(":")
-    requests = shape.requests(spec["host"], streams, spec["batch"])
+    tags = {int(id_): tag for id_, tag in spec["tags"].items()}
+    requests = shape.requests(spec["host"], streams, spec["batch"], tags)
     print(asyncio.run(load(host, int(port), requests, spec["connections"], spec["seconds"], spec["burst"])))
 
 

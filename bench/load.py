@@ -8,7 +8,8 @@ import resource
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.candidates import ROOT, Candidate
@@ -31,7 +32,8 @@ class Load:
     """What callers do: each of ``connections`` asks for ``batch`` ids, waits for the answer, and asks again.
 
     The ids come from ``streams`` in turn. ``single`` asks the endpoint for one message. ``burst``: each connection
-    asks once, all at the same moment, after a second in which they were open and silent.
+    asks once, all at the same moment, after a second in which they were open and silent. ``headers`` are sent besides
+    the candidate's own, and ``tags`` as ``If-None-Match`` with the ids that they belong to.
     """
 
     streams: tuple[Ids, ...]
@@ -40,6 +42,8 @@ class Load:
     batch: int = 1
     single: bool = True
     burst: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+    tags: Mapping[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,21 @@ def fill(ids: Ids, candidate: Candidate, host: str) -> None:
     connection.close()
 
 
+def tags(ids: Ids, share: int, candidate: Candidate, host: str) -> dict[int, str]:
+    """The entity tags of every ``share``-th id of a sequence that ends; one that never matches where none is sent."""
+    assert ids.count is not None
+    connection = http.client.HTTPConnection(host, timeout=PATIENCE)
+    found = {}
+    for place in range(0, ids.count, share):
+        id_ = ids[place]
+        connection.request("GET", candidate.one.path.format(id=id_), headers=dict(candidate.one.headers))
+        reply = connection.getresponse()
+        reply.read()
+        found[id_] = reply.headers.get("ETag", '"none"')
+    connection.close()
+    return found
+
+
 def parse(output: str) -> Report:
     """The last line that begins with the mark; whatever else wrk prints is for people."""
     lines = [line for line in output.splitlines() if line.startswith(MARK)]
@@ -103,13 +122,22 @@ def parse(output: str) -> Report:
 
 def _command(load: Load, candidate: Candidate, host: str, folder: Path) -> list[str]:
     shape = candidate.one if load.single else candidate.many
+    shape = dataclasses.replace(shape, headers=shape.headers + load.headers)
     if tool(load) == "wrk":
         script = folder / "load.lua"
-        script.write_text(lua(shape, host, load.streams, load.batch))
+        script.write_text(lua(shape, host, load.streams, load.batch, load.tags))
         options = ["-t1", f"-c{load.connections}", f"-d{load.seconds:.0f}s", f"--timeout={PATIENCE}s"]
         return ["wrk", *options, "-s", str(script), f"http://{host}/"]
     spec = folder / "load.json"
-    spec.write_text(json.dumps({"shape": dataclasses.asdict(shape), "host": host} | dataclasses.asdict(load)))
+    settings = {each.name: getattr(load, each.name) for each in dataclasses.fields(load)}
+    streams = [dataclasses.asdict(each) for each in load.streams]
+    spec.write_text(
+        json.dumps(
+            {"shape": dataclasses.asdict(shape), "host": host}
+            | settings
+            | {"streams": streams, "tags": dict(load.tags)}
+        )
+    )
     return [sys.executable, "-m", "bench.client", str(spec)]
 
 

@@ -7,16 +7,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.candidates import CEILING, PLAIN, Candidate, Platform, service, started
-from bench.load import Load, LoadFailure, fill, run
+from bench.candidates import ORIGIN, PEERS, Candidate, Platform, service, started, wide
+from bench.load import Load, LoadFailure, fill, run, tags
 from bench.measurements import SETTLE_SECONDS, Sample, measure, settle
 from bench.processes import Process, cores
-from bench.requests import CHANGING, DOCUMENTED, FINAL, Ids, Runs
+from bench.requests import CHANGING, DOCUMENTED, FINAL, NO_TAGS, Ids, Runs
 from bench.summary import Results, Start
 
 ROUNDS = 3
@@ -24,7 +25,25 @@ WARM_UP = (256, 2.0)
 """Connections and seconds of the load that every candidate gets before anything is measured."""
 CPUINFO = Path("/proc/cpuinfo")
 MAIN_CASE = "distinct-256"
-ALL = ("service", "plain", "ceiling", "platform")
+ALL = ("service", "plain", "batched", "ceiling", "platform")
+WITHOUT_PLATFORM = ("service", "batched", "ceiling", "route", "bare")
+BROWSER = (
+    ("Origin", ORIGIN),
+    ("Referer", f"{ORIGIN}/"),
+    (
+        "User-Agent",
+        "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
+    ),
+    ("Accept", "*/*"),
+    ("Accept-Encoding", "gzip, deflate, br, zstd"),
+    ("Accept-Language", "en-US,en;q=0.9"),
+    ("Sec-Fetch-Dest", "empty"),
+    ("Sec-Fetch-Mode", "cors"),
+    ("Sec-Fetch-Site", "same-site"),
+)
+"""What a page's ``fetch`` sends besides the caller's key."""
+KNOWN_TAGS = 4
+"""Every so manyth message of a browser is one whose entity tag it has."""
 POLLED = Ids(1_000, CHANGING, 2000)
 FINALS = Ids(100_000, FINAL, 1000)
 CACHED = Ids(200_000, (*FINAL, 6), 1000)
@@ -34,7 +53,8 @@ CACHED = Ids(200_000, (*FINAL, 6), 1000)
 class Case:
     """A load. ``fresh``: last digits of ids that were never asked for, or none; ``known``: ids that were, by now.
 
-    ``once``: candidates that run in the first round only.
+    ``once``: candidates that run in the first round only. ``browser``: with the headers of one, and ``If-None-Match``
+    for a part of the messages.
     """
 
     name: str
@@ -48,11 +68,13 @@ class Case:
     burst: bool = False
     candidates: tuple[str, ...] = ("service", "plain", "ceiling")
     once: tuple[str, ...] = ()
+    browser: bool = False
 
-    def load(self, runs: Runs) -> Load:
+    def load(self, runs: Runs, known_tags: Mapping[int, str] = NO_TAGS) -> Load:
         """The load with ids of its own."""
         streams = ((runs.fresh(self.fresh),) if self.fresh else ()) + self.known
-        return Load(streams, self.connections, self.seconds, self.batch, self.single, self.burst)
+        headers = BROWSER if self.browser else ()
+        return Load(streams, self.connections, self.seconds, self.batch, self.single, self.burst, headers, known_tags)
 
 
 def _distinct(connections: int, seconds: float) -> Case:
@@ -60,9 +82,13 @@ def _distinct(connections: int, seconds: float) -> Case:
     return Case(f"distinct-{connections}", title, connections, seconds, candidates=ALL)
 
 
-def _batches(name: str, title: str, connections: int, batch: int, peer: str, known: tuple[Ids, ...] = ()) -> Case:
+def _batches(name: str, title: str, connections: int, batch: int, *peers: str, known: tuple[Ids, ...] = ()) -> Case:
     fresh = () if known else DOCUMENTED
-    return Case(name, title, connections, 1, fresh, known, batch=batch, single=False, candidates=("service", peer))
+    return Case(name, title, connections, 1, fresh, known, batch=batch, single=False, candidates=("service", *peers))
+
+
+def _polled(name: str, title: str, *, browser: bool = False) -> Case:
+    return Case(name, title, 256, 2, (), (POLLED,), candidates=WITHOUT_PLATFORM, browser=browser)
 
 
 MAIN = (
@@ -72,7 +98,8 @@ MAIN = (
     _distinct(256, 4),
     # The plain proxy answers hardly anybody here, and then has to be started anew: ten seconds for nothing.
     replace(_distinct(1024, 3), once=("plain",)),
-    Case("polled", "2000 messages polled, 256 connections", 256, 2, (), (POLLED,)),
+    _polled("polled", "2000 messages polled, 256 connections"),
+    _polled("browser", "2000 messages polled with a browser's headers, 256 connections", browser=True),
     Case(
         "half-final",
         "half new ids, half final and known, 256 connections",
@@ -82,10 +109,10 @@ MAIN = (
         (FINALS,),
         candidates=("service", "ceiling"),
     ),
-    _batches("batch-100", "batches of 100 distinct ids, 16 connections", 16, 100, "plain"),
-    _batches("batch-1000", "batches of 1000 distinct ids, 1 connection", 1, 1000, "plain"),
-    _batches("cached-100", "the same batch of 100, 16 connections", 16, 100, "ceiling", (CACHED,)),
-    _batches("cached-1000", "the same batch of 1000, 4 connections", 4, 1000, "ceiling", (CACHED,)),
+    _batches("batch-100", "batches of 100 distinct ids, 16 connections", 16, 100, "plain", "batched"),
+    _batches("batch-1000", "batches of 1000 distinct ids, 1 connection", 1, 1000, "wide", "plain", "batched"),
+    _batches("cached-100", "the same batch of 100, 16 connections", 16, 100, "ceiling", known=(CACHED,)),
+    _batches("cached-1000", "the same batch of 1000, 4 connections", 4, 1000, "ceiling", known=(CACHED,)),
     Case("burst", "256 callers at once, after a second of silence", 256, 20, burst=True),
 )
 FULL: tuple[tuple[Platform, tuple[Case, ...]], ...] = (
@@ -94,7 +121,13 @@ FULL: tuple[tuple[Platform, tuple[Case, ...]], ...] = (
     (Platform(0.03, 4), (Case("narrow", "distinct ids, 256 connections", 256, 2, candidates=("service", "plain")),)),
 )
 QUICK: tuple[tuple[Platform, tuple[Case, ...]], ...] = (
-    (Platform(0.03, 16), (Case(MAIN_CASE, "distinct ids, 256 connections", 256, 4),)),
+    (
+        Platform(0.03, 16),
+        (
+            Case(MAIN_CASE, "distinct ids, 256 connections", 256, 4, candidates=("service", "batched", "ceiling")),
+            _polled("polled", "2000 messages polled, 256 connections"),
+        ),
+    ),
 )
 
 
@@ -111,7 +144,7 @@ def conduct(plan: tuple[tuple[Platform, tuple[Case, ...]], ...], checkout: Path)
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
             sandbox = stack.enter_context(started(platform.candidate(), folder))
             team: dict[str, tuple[Candidate, Process]] = {"platform": (platform.candidate(), sandbox)}
-            for candidate in (service(checkout), PLAIN, CEILING):
+            for candidate in (service(checkout), wide(checkout), *PEERS):
                 if candidate.name in names:
                     process = stack.enter_context(started(candidate, folder, sandbox))
                     team[candidate.name] = (candidate, process)
@@ -147,9 +180,12 @@ def _round(
         if number and name in case.once:
             continue
         candidate, process = team[name]
+        known_tags: dict[int, str] = {}
         for ids in case.known:
             fill(ids, candidate, process.host)
-        sample = measure(case.load(runs), candidate, process, sandbox, folder)
+            if case.browser:
+                known_tags |= tags(ids, KNOWN_TAGS, candidate, process.host)
+        sample = measure(case.load(runs, known_tags), candidate, process, sandbox, folder)
         results.samples.setdefault((case.name, name), []).append(sample)
         print(
             f"{number + 1}/{ROUNDS}  {case.name:<14}{name:<10}{sample.lookups_per_second:>9,.0f}/s  "

@@ -2,7 +2,7 @@
 
 import json
 
-from bench.candidates import CEILING, PLAIN, ROOT
+from bench.candidates import PEERS, ROOT, wide
 from bench.plots import Point, chart
 from bench.summary import Results, Spread, judged
 
@@ -12,8 +12,8 @@ DOCUMENT = ROOT / "docs" / "performance.md"
 BEGIN, END = "<!-- bench: begin -->", "<!-- bench: end -->"
 TITLES = {
     "service": "this service",
-    "plain": PLAIN.title,
-    "ceiling": CEILING.title,
+    "wide": wide(ROOT).title,
+    **{peer.name: peer.title for peer in PEERS},
     "platform": "the platform itself",
 }
 CALLERS = (1, 16, 64, 256, 1024)

@@ -2,8 +2,9 @@
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 DOCUMENTED = (0, 1, 2, 3, 4, 6)
 """Last digits of ids for which the sandbox answers a documented state at once (see ``app/upstream/sandbox.py``)."""
@@ -33,6 +34,10 @@ class Ids:
     def __iter__(self) -> Iterator[int]:
         """All of them, without end."""
         return (self[index] for index in itertools.count())
+
+
+NO_TAGS: Mapping[int, str] = MappingProxyType({})
+_IF_NONE_MATCH = "If-None-Match: {}\r\n\r\n"
 
 
 class Runs:
@@ -70,14 +75,21 @@ class Shape:
             return before, behind + "\r\n"
         return head + "Content-Length: ", "\r\n\r\n"
 
-    def requests(self, host: str, streams: tuple[Ids, ...], batch: int) -> Iterator[bytes]:
-        """The requests of a load without end: ``batch`` ids each, taken from the streams in turn."""
+    def requests(
+        self, host: str, streams: tuple[Ids, ...], batch: int, tags: Mapping[int, str] = NO_TAGS
+    ) -> Iterator[bytes]:
+        """The requests of a load without end: ``batch`` ids each, taken from the streams in turn.
+
+        Where the id stands in the path and ``tags`` has an entity tag for it, the tag is sent as ``If-None-Match``.
+        """
         before, behind = self.parts(host)
         ids = itertools.chain.from_iterable(zip(*streams, strict=True))
         while True:
             chosen = [str(id_) for id_ in itertools.islice(ids, batch)]
             if "{id}" in self.path:
-                yield f"{before}{chosen[0]}{behind}".encode()
+                tag = tags.get(int(chosen[0]))
+                end = behind if tag is None else behind[:-2] + _IF_NONE_MATCH.format(tag)
+                yield f"{before}{chosen[0]}{end}".encode()
             else:
                 body = self.opening + self.between.join(chosen) + self.closing
                 yield f"{before}{len(body)}{behind}{body}".encode()
@@ -87,6 +99,7 @@ LUA = """\
 local streams, batch, in_path = {streams}, {batch}, {in_path}
 local before, behind = {before}, {behind}
 local opening, between, closing = {opening}, {between}, {closing}
+local tags = {tags}
 local turn = 0
 
 local function next_id()
@@ -100,7 +113,10 @@ local function next_id()
 end
 
 function request()
-  if in_path then return before .. next_id() .. behind end
+  if in_path then
+    local id = next_id()
+    return before .. id .. (tags[id] or behind)
+  end
   local ids = {{}}
   for n = 1, batch do ids[n] = next_id() end
   local body = opening .. table.concat(ids, between) .. closing
@@ -118,7 +134,7 @@ end
 """
 
 
-def lua(shape: Shape, host: str, streams: tuple[Ids, ...], batch: int) -> str:
+def lua(shape: Shape, host: str, streams: tuple[Ids, ...], batch: int, tags: Mapping[int, str] = NO_TAGS) -> str:
     """The same requests for wrk, and a report that ``load.py`` reads. For one thread: a second would repeat the ids.
 
     A JSON string of plain ASCII is also a Lua string.
@@ -137,4 +153,7 @@ def lua(shape: Shape, host: str, streams: tuple[Ids, ...], batch: int) -> str:
         opening=json.dumps(shape.opening),
         between=json.dumps(shape.between),
         closing=json.dumps(shape.closing),
+        tags="{"
+        + ", ".join(f'["{id_}"] = {json.dumps(behind[:-2] + _IF_NONE_MATCH.format(tag))}' for id_, tag in tags.items())
+        + "}",
     )

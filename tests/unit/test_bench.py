@@ -1,6 +1,7 @@
 """The benchmark's own arithmetic: ids, requests, what the load reports, what is made of it."""
 
 import asyncio
+import http.client
 import itertools
 import json
 import re
@@ -16,10 +17,10 @@ import pytest
 
 from app.upstream.sandbox import BY_LAST_DIGIT, Sandbox
 from bench import plan
-from bench.candidates import ROOT, Candidate, Platform, service
+from bench.candidates import BATCHED, KEY, PEERS, ROOT, Candidate, Platform, service, started
 from bench.client import Tally, percentile
 from bench.load import Load, LoadFailure, parse
-from bench.measurements import Sample
+from bench.measurements import Counters, Sample, counters
 from bench.plots import chart
 from bench.report import BEGIN, END, between_marks, plots, tables
 from bench.requests import CHANGING, DOCUMENTED, FINAL, UNKNOWN, Ids, Runs, Shape, lua
@@ -87,6 +88,14 @@ def test_a_single_request_carries_the_id_in_its_path() -> None:
     )
 
 
+def test_a_page_sends_the_tags_that_it_has_with_their_ids_alone() -> None:
+    first_, second = itertools.islice(GET.requests("host:1", (Ids(100, (2, 3)),), 1, {1003: '"tag"'}), 2)
+    assert b"If-None-Match" not in first_
+    assert second == (
+        b'GET /messages/1003/state HTTP/1.1\r\nHost: host:1\r\nX-API-Key: secret\r\nIf-None-Match: "tag"\r\n\r\n'
+    )
+
+
 def test_a_batch_takes_its_ids_from_the_streams_in_turn() -> None:
     head, _, body = next(POST.requests("host:1", (Ids(100, (2,)), Ids(500, (3,))), 4)).partition(b"\r\n\r\n")
     assert json.loads(body) == {"ids": [1002, 5003, 1012, 5013]}
@@ -101,8 +110,10 @@ def test_the_platform_asked_directly_gets_its_documented_request() -> None:
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk runs the script; without it the load is Python's")
-@pytest.mark.parametrize(("shape", "batch"), [(GET, 1), (POST, 3)])
-def test_wrk_sends_the_same_ids_as_python_and_reports_what_it_saw(shape: Shape, batch: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shape", "batch", "tags"), [(GET, 1, {}), (GET, 1, {5003: '"tag"'}), (POST, 3, {})])
+def test_wrk_sends_the_same_ids_as_python_and_reports_what_it_saw(
+    shape: Shape, batch: int, tags: dict[int, str], tmp_path: Path
+) -> None:
     streams = (Ids(2**40, DOCUMENTED), Ids(500, (3, 4), 3))
     seen: list[bytes] = []
 
@@ -121,7 +132,7 @@ def test_wrk_sends_the_same_ids_as_python_and_reports_what_it_saw(shape: Shape, 
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
         script = tmp_path / "load.lua"
-        script.write_text(lua(shape, host, streams, batch))
+        script.write_text(lua(shape, host, streams, batch, tags))
         wrk = await asyncio.create_subprocess_exec(
             "wrk", "-t1", "-c1", "-d1s", "-s", str(script), f"http://{host}/", stdout=subprocess.PIPE
         )
@@ -129,7 +140,7 @@ def test_wrk_sends_the_same_ids_as_python_and_reports_what_it_saw(shape: Shape, 
         # Each connection has ended, but for asyncio it is open until what serves it has seen so.
         await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
         server.close()
-        expected = list(itertools.islice(shape.requests(host, streams, batch), 101))
+        expected = list(itertools.islice(shape.requests(host, streams, batch, tags), 101))
         # wrk asks the script for one request before it starts, which it never sends.
         assert seen[:100] in (expected[:100], expected[1:101])
         return output.decode()
@@ -183,7 +194,8 @@ def test_a_percentile_is_a_value_that_was_seen() -> None:
 def test_every_case_names_candidates_that_are_run_and_has_a_name_of_its_own() -> None:
     cases = [case for _, each in plan.FULL for case in each]
     assert len({case.name for case in cases}) == len(cases)
-    assert {name for case in cases for name in case.candidates} == set(plan.ALL)
+    runnable = {"service", "wide", "platform"} | {peer.name for peer in PEERS}
+    assert {name for case in cases for name in case.candidates} == runnable
     for case in cases:
         load: Load = case.load(Runs())
         assert load.streams
@@ -300,3 +312,27 @@ def test_the_stand_alone_sandbox_tells_its_counters() -> None:
     asyncio.run(ask())
     assert json.loads(sent[1]["body"]) == {"requests": 3, "entries": 250}
     assert sandbox.requests == 3
+
+
+def test_the_day_s_work_batches_caches_and_compares_tags_as_the_service_does(tmp_path: Path) -> None:
+    def ask(method: str, path: str, body: str | None = None, **headers: str) -> tuple[int, Any, str | None]:
+        connection = http.client.HTTPConnection(peer.host, timeout=10)
+        connection.request(method, path, body, {"X-API-Key": KEY, "Content-Type": "application/json", **headers})
+        reply = connection.getresponse()
+        content = reply.read()
+        connection.close()
+        return reply.status, json.loads(content) if content else None, reply.headers["ETag"]
+
+    with (
+        started(Platform(0.0, 4).candidate(), tmp_path) as platform,
+        started(BATCHED, tmp_path, platform) as peer,
+    ):
+        status, batch, _ = ask("POST", "/messages/states", '{"ids":[10002,10003,10004],"detail":false}')
+        assert (status, [each["state"] for each in batch["states"]]) == (200, ["read", "not_deliver", "expired"])
+        assert counters(platform) == Counters(requests=1, entries=3)
+        status, state, tag = ask("GET", "/messages/10003/state")
+        assert (status, state["outcome"], state["final"]) == (200, "failed", True)
+        assert tag
+        assert ask("GET", "/messages/10003/state", **{"If-None-Match": tag})[0] == 304
+        assert counters(platform) == Counters(requests=1, entries=3), "what is cached is not asked for again"
+        assert ask("GET", "/messages/10003/state", **{"X-API-Key": "wrong"})[0] == 401
