@@ -18,11 +18,12 @@ from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
 from app.collectors import engine_metrics, watcher_metrics
-from app.lookup.cache.base import Cache, Lifetimes
+from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.engine import Engine
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock, CredentialLockout
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
