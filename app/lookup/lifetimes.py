@@ -24,7 +24,7 @@ class Cached(NamedTuple):
     ``replied_at``: the monotonic second of the platform's reply. ``since``: the one from which on the platform says so.
     ``ttl``: seconds from the reply on in which it is served. ``max_age``: the same without growth, which callers are
     told. ``due_at``: the second from which on it would be asked for again without growth; it moves on by ``max_age``
-    with each lookup that comes later.
+    with each lookup that comes later, up to the end.
     """
 
     answer: Cacheable
@@ -36,7 +36,7 @@ class Cached(NamedTuple):
 
     def is_good(self, now: float) -> bool:
         """Whether it may still be served."""
-        return now - self.replied_at < self.ttl
+        return now < self.replied_at + self.ttl
 
 
 Update = Cached | LookupFailure

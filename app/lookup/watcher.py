@@ -16,6 +16,8 @@ from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
 from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock
+from app.lookup.queue import Source
+from app.lookup.record import Cacheable
 from app.lookup.subscriptions import Snapshot, Subscription, Subscriptions, Watched
 
 SHORTEST_CYCLE = 0.1
@@ -23,6 +25,8 @@ SHORTEST_CYCLE = 0.1
 YOUNG = 0.05
 """An answer younger than this part of a cycle is good until the next one: then it is 105 % of a cycle old, which
 keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
+
+_TOLD = (Source.UPSTREAM, Source.JOINED)
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +73,8 @@ class Watcher:
         """Ask the engine for those who wait: for one caller of them, or for all."""
         results = await self._engine.lookup(ids, detail, fresh=fresh, caller=caller)
         for id_, result in results.items():
+            if result.source in _TOLD and isinstance(result.answer, Cacheable):
+                continue  # by the platform's reply, and all who wait were told of that
             self.subscriptions.learn(id_, result.answer, result.age, result.ttl, detail)
         return results
 

@@ -37,7 +37,7 @@ class MemoryCache:
                 self._remembered(id_, now)
                 return None
             self.saved += 1
-            self._entries[id_] = cached._replace(due_at=now + cached.max_age)
+            self._entries[id_] = cached._replace(due_at=min(now + cached.max_age, cached.replied_at + cached.ttl))
         self._entries.move_to_end(id_)
         return cached
 

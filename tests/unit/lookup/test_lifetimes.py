@@ -167,6 +167,18 @@ def test_lookups_that_growth_has_saved_are_counted_once_for_each_lifetime(clocks
     assert cache.saved == before
 
 
+@given(st.floats(0, 1000), st.lists(st.floats(0, 20), max_size=20))
+def test_an_answer_is_served_as_long_as_it_is_good_whenever_lookups_come(lasted: float, pauses: list[float]) -> None:
+    clocks = Clocks()
+    cache = clocks.memory()
+    kept = cache.put(1, ago(lasted))
+    for pause in pauses:
+        clocks.pass_time(pause)
+        found = cache.get(1)
+        assert (found is not None) is (clocks.now < kept.replied_at + kept.ttl)
+        assert found is None or found.answer == kept.answer
+
+
 @dataclass(frozen=True)
 class Reply:
     """What the platform says, after so many seconds; both clocks may run wrongly meanwhile."""
