@@ -18,6 +18,7 @@ from app.lookup.policy import Clock
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.main import create_app
+from app.settings.rotation import Secrets
 from tests.support.lookup import LIFETIMES, PlatformInMemory, engine_before
 from tests.support.platform import FakePlatform
 from tests.support.service import settings_for
@@ -143,13 +144,21 @@ class Stage:
 async def stage(
     platform: FakePlatform,
     *,
+    secrets: Secrets | None = None,
     jitter: Callable[[float, float], float] = random.uniform,
     wall_clock: Clock = time.time,
     **overrides: Any,
 ) -> AsyncIterator[Stage]:
     """The service before a fake platform, on virtual time, with a webhook. The wall clock is another one."""
     settings = settings_for(webhook_token=WEBHOOK_TOKEN, **overrides)
-    app = create_app(settings, transport=platform.transport(), clock=loop().time, wall_clock=wall_clock, jitter=jitter)
+    app = create_app(
+        settings,
+        secrets=secrets,
+        transport=platform.transport(),
+        clock=loop().time,
+        wall_clock=wall_clock,
+        jitter=jitter,
+    )
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=None) as client,
