@@ -78,16 +78,19 @@ def _no_search_for_garbage() -> Iterator[None]:
 def open_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
     """Serve the metrics unless the port is 0. Raises SettingsError with a readable line."""
     if port:
+        listener = bind(host, port, "METRICS_PORT")
         try:
-            from app.telemetry.metrics import serve_metrics  # noqa: PLC0415 - not before the variables are right
+            from app.telemetry.metrics_port import serve_metrics  # noqa: PLC0415 - not before the variables are right
 
-            serve_metrics(registry, host, port)
+            serve_metrics(registry, listener)
         except OSError as error:
+            listener.close()
             raise SettingsError([_cannot_listen("METRICS_PORT", host, port, error)]) from None
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises SettingsError with a readable line when the address cannot be had."""
+def bind(host: str, port: int, name: str = "PORT") -> socket.socket:
+    """A bound socket. Raises SettingsError with a readable line, under the setting's ``name``, when the address cannot
+    be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -97,13 +100,13 @@ def bind(host: str, port: int) -> socket.socket:
         # What cannot even be put into a question to the name service: a label that is empty or too long.
         raise SettingsError([f"HOST: cannot listen on {host}:{port} (not a name); allowed: {_ADDRESS}"]) from None
     except OSError as error:
-        raise SettingsError([_cannot_listen("PORT", host, port, error)]) from None
+        raise SettingsError([_cannot_listen(name, host, port, error)]) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise SettingsError([_cannot_listen("PORT", host, port, error)]) from None
+        raise SettingsError([_cannot_listen(name, host, port, error)]) from None
     return listener
 
 
