@@ -17,7 +17,7 @@ import httpx
 from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
-from app.collectors import engine_metrics, watcher_metrics
+from app.collectors import engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache, Lifetimes
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
@@ -29,6 +29,7 @@ from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.settings import Settings
 from app.settings.rotation import LOOK_SECONDS, Secrets
+from app.telemetry.log_writer import LogWriter
 from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
@@ -118,11 +119,13 @@ def build_service(
     clock: Clock = time.monotonic,
     every_half_second: Callable[[], None] = lambda: None,
     jitter: Callable[[float, float], float] = random.uniform,
+    output: LogWriter | None = None,
 ) -> Service:
     """The service for these settings; nothing is opened yet.
 
     ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
-    the platform, ``clock`` that of the system's; ``jitter`` draws a number between two others.
+    the platform, ``clock`` that of the system's; ``jitter`` draws a number between two others; ``output``
+    is what the log goes to.
     """
     secrets = secrets or Secrets(settings)
     metrics = Metrics(__version__)
@@ -160,6 +163,7 @@ def build_service(
     )
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
     read_webhook = WebhookReader(settings.upstream_timezone)
+    metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, read_webhook))
     return Service(

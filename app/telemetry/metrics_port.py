@@ -140,7 +140,7 @@ def _pieces(registry: Collector) -> Iterator[_Piece]:
     for metric in registry.collect():
         for at in range(0, max(len(metric.samples), 1), PIECE_SAMPLES):
             piece = Metric(metric.name, metric.documentation, metric.type, metric.unit)
-            piece.samples = metric.samples[at : at + PIECE_SAMPLES]
+            piece.samples.extend(metric.samples[at : at + PIECE_SAMPLES])
             yield _Piece([piece], goes_on=at > 0)
 
 
