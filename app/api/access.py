@@ -9,12 +9,13 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.client_address import KEPT, caller_at, client_address
 from app.api.problems import problem
 from app.lookup.caller import Caller
-from app.settings.parsed import Network
+from app.settings.addresses import Network
 from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
@@ -44,11 +45,11 @@ class Callers:
             state["caller"] = self._caller_at(address)
             return True
         given = credential(scope)
-        name = None if given is None else keys.name_of(given)
-        if name is None:
+        holder = None if given is None else keys.holder_of(given)
+        if holder is None:
             state["logged_caller"] = client_address(scope, self._proxies)
             return False
-        state["logged_caller"], state["caller"] = name, Caller(name, name)
+        state["logged_caller"], state["caller"] = holder.name, Caller(holder.name, holder.name, holder.digest)
         return True
 
 
@@ -64,7 +65,12 @@ class Access:
         if scope["type"] != "http" or self._callers.identify(scope):
             await self._app(scope, receive, send)
         else:
-            await problem(scope, "unauthenticated", headers={"WWW-Authenticate": CHALLENGE})(scope, receive, send)
+            await unauthenticated(scope)(scope, receive, send)
+
+
+def unauthenticated(scope: Scope) -> Response:
+    """The answer to a request without a key that is in force."""
+    return problem(scope, "unauthenticated", headers={"WWW-Authenticate": CHALLENGE})
 
 
 def credential(scope: Scope) -> bytes | None:

@@ -46,8 +46,8 @@ class AccessLog:
         """A request has its answer.
 
         The first one in a turn of the event loop is logged at once. Under load the others of that turn are logged
-        together: one write for all, and the same few instructions one after the other cost a fraction of what they
-        cost between those of everything else. A task that serves several requests, as a test's client does without a
+        together: the same few instructions one after the other cost a fraction of what they cost between those of
+        everything else. A task that serves several requests, as a test's client does without a
         server, finds each of them logged once it has the answer.
         """
         self._ended.append(request)
@@ -64,7 +64,6 @@ class AccessLog:
 
     def _write_ended(self) -> None:
         ended, self._ended = self._ended, []
-        lines: list[str] = []
         sole = sole_json_handler()
         for request in ended:
             try:
@@ -74,11 +73,9 @@ class AccessLog:
                 if sole is None:
                     hand_to_loggers(line)
                 else:
-                    lines.append(sole[1].access_line(line))
+                    sole[0].write(f"{sole[1].access_line(line)}\n")
             except Exception:
                 log.exception("unhandled error while logging a request")
-        if sole is not None and lines:
-            sole[0].write("\n".join([*lines, ""]))
 
     def _count(self, request: Ended) -> AccessLine | None:
         """Count a request. Returns what its line says; None where nobody wants to know."""
