@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.settings.fields import allowed_values
 from app.settings.parsed import Secret
 from app.upstream import sandbox
-from tools import dashboard, start_mistakes
+from tools import dashboard, runbook_page, start_mistakes
 from tools import faults as fault_table
 
 ROOT = Path(__file__).parent.parent
@@ -174,6 +174,7 @@ GENERATED: dict[str, Callable[[str], str]] = {
     "README.md": readme,
     "docs/architecture.md": architecture,
     "deploy/monitoring/dashboard.json": dashboard.document,
+    "app/api/static/runbook.html": runbook_page.page,
 }
 
 
