@@ -31,7 +31,11 @@ STALE := yes
 endif
 endif
 
+<<<<<<< HEAD
 .PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
+=======
+.PHONY: help run run-redis test check format openapi lint-openapi types example screenshots smooth fuzz docs bench bench-replicas bench-waiters soak drill lock clean
+>>>>>>> pages2
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -121,6 +125,9 @@ example: openapi/node_modules/.done | .venv/bin/python ## serve the example page
 
 screenshots: .venv/.dev openapi/node_modules/.done ## take the pictures in docs/images (needs chromium and npm)
 	$(BIN)/python -m tools.screenshots
+
+smooth: .venv/.dev openapi/node_modules/.done ## measure how long 500 changing messages keep the example page busy (needs chromium and npm)
+	$(BIN)/python -m tools.longest_task
 
 fuzz: .venv/.dev ## ask a real process with generated requests (REQUESTS=100000)
 	$(BIN)/python -m tools.fuzz --requests $(or $(REQUESTS),100000)

@@ -1,25 +1,20 @@
 """The pages that the service serves: on desktop and phone, light and dark, printed, by keyboard alone."""
 
-from itertools import product
 from pathlib import Path
-from typing import Literal
 
 import pytest
 from playwright.async_api import Page
 
 from tests.support.axe import needs_axe, violations
-from tests.support.browser import browsing, focused, needs_chromium, sideways
+from tests.support.browser import LOOKS, Scheme, browsing, focused, needs_chromium, sideways
 from tests.support.running import running
 from tests.support.scale import only_in_ci
 from tests.support.swagger import operation, unfold_all, visit
 
 pytestmark = [pytest.mark.anyio, needs_chromium, only_in_ci]
 
-Scheme = Literal["light", "dark"]
-SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 SANDBOX = {"UPSTREAM_URL": "sandbox:"}
 OWN_PAGES = ("/problems/", "/problems/overloaded", "/problems/message-not-found", "/docs/runbook")
-LOOKS = list(product((1280, 360), SCHEMES))
 PREFIXES = ["", "/sms"]
 
 # What Swagger UI's makers left open; in its operations alone, never in what is ours.

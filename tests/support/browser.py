@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -17,6 +18,10 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+LOOKS = list(product((1280, 360), SCHEMES))
+"""How pages are looked at: widths in pixels, with both schemes."""
 PATIENCE_MS = 30_000
 """Shared machines can be slow; nothing waits this long when all is well."""
 
@@ -71,9 +76,7 @@ async def focused(page: Page) -> str:
 
 
 @asynccontextmanager
-async def browsing(
-    width: int = 1280, height: int = 900, scheme: Literal["light", "dark"] = "light"
-) -> AsyncIterator[tuple[Page, Watch]]:
+async def browsing(width: int = 1280, height: int = 900, scheme: Scheme = "light") -> AsyncIterator[tuple[Page, Watch]]:
     """A page; at the end it must have asked no other host and complained about nothing."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
