@@ -31,11 +31,7 @@ STALE := yes
 endif
 endif
 
-<<<<<<< HEAD
-.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
-=======
-.PHONY: help run run-redis test check format openapi lint-openapi types example screenshots smooth fuzz docs bench bench-replicas bench-waiters soak drill lock clean
->>>>>>> pages2
+.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots smooth fuzz docs bench bench-replicas bench-waiters soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
