@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import httpx
 from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
-from app.collectors import engine_metrics, watcher_metrics
+from app.collectors import caller_metrics, engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
@@ -30,6 +31,7 @@ from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.settings import Settings
 from app.settings.rotation import LOOK_SECONDS, Secrets
+from app.telemetry.log_writer import LogWriter
 from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
@@ -120,12 +122,13 @@ def build_service(
     wall_clock: Clock = time.time,
     every_half_second: Callable[[], None] = lambda: None,
     jitter: Callable[[float, float], float] = random.uniform,
+    output: LogWriter | None = None,
 ) -> Service:
     """The service for these settings; nothing is opened yet.
 
     ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
     the platform, ``clock`` that of the system's monotonic seconds, ``wall_clock`` that of its seconds since 1970;
-    ``jitter`` draws a number between two others.
+    ``jitter`` draws a number between two others; ``output`` is what the log goes to.
     """
     secrets = secrets or Secrets(settings)
     metrics = Metrics(__version__)
@@ -169,16 +172,19 @@ def build_service(
         renew_credentials=renew_credentials,
         jitter=jitter,
     )
+    quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
     read_webhook = WebhookReader(settings.upstream_timezone)
+    metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
+    metrics.read_at_scrape(caller_metrics(subscriptions, Counter() if quotas is None else quotas.refused))
     return Service(
         settings=settings,
         secrets=secrets,
         lifecycle=Lifecycle(),
         metrics=metrics,
-        quotas=Quotas(clock, settings.rate_limit) if settings.rate_limit else None,
+        quotas=quotas,
         account=account,
         client=client,
         cache=cache,
