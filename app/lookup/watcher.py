@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextvars import Context
 
 from app.lookup.cache.base import Lifetimes
-from app.lookup.caller import INTERNAL, Caller
+from app.lookup.caller import INTERNAL, POLLS, Caller
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
 from app.lookup.policy import Clock
@@ -61,11 +61,12 @@ class Watcher:
     async def look_up(
         self, ids: Iterable[int], detail: bool, *, fresh: bool = False, caller: Caller = INTERNAL
     ) -> dict[int, LookupResult]:
-        """Ask the engine for those who wait: for one caller of them, or for all."""
-        results = await self._engine.lookup(ids, detail, fresh=fresh, caller=caller)
-        for id_, result in results.items():
+        """Ask the engine for a caller that waits, or for all of them (``POLLS``). What it brings is learned at once."""
+
+        def learn(id_: int, result: LookupResult) -> None:
             self.subscriptions.learn(id_, result.answer, result.age, detail)
-        return results
+
+        return await self._engine.lookup(ids, detail, fresh=fresh, caller=caller, on_result=learn)
 
     async def complete(self, subscription: Subscription, ids: Iterable[int]) -> None:
         """Look up what is known without the detail that is wanted: the webhook brings none."""
@@ -140,7 +141,7 @@ class Watcher:
     async def _poll(self, ids: list[int], detail: bool) -> None:
         try:
             # What is cached is about to expire.
-            await self.look_up(ids, detail, fresh=True)
+            await self.look_up(ids, detail, fresh=True, caller=POLLS)
         except Exception:
             log.exception("unhandled error in a poll cycle")
         finally:
