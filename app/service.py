@@ -22,6 +22,7 @@ from app.lookup.cache.base import Cache, Lifetimes
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
+from app.lookup.caller import Caller
 from app.lookup.engine import Engine
 from app.lookup.policy import Clock, CredentialLockout
 from app.lookup.subscriptions import Subscriptions
@@ -83,9 +84,16 @@ class Service:
     def refresh_secrets(self) -> None:
         """Read secret files anew, and put what has changed into force."""
         changed = self.secrets.refresh()
+        if "api_keys" in changed:
+            self.watcher.subscriptions.revoke(self._may_ask)
         if any(name.startswith("upstream_") for name in changed):
             self.account.reload()
             self.engine.credentials_changed()
+
+    def _may_ask(self, caller: Caller) -> bool:
+        """Whether the key that a caller has shown is in force."""
+        keys = self.secrets.api_keys
+        return keys is None or keys.has(caller.key)
 
     async def _rotate_secrets(self) -> None:
         while True:

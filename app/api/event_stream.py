@@ -127,6 +127,8 @@ async def _events(
     comment_at = clock() + COMMENT_SECONDS
     while True:
         await watcher.complete(subscription, news)
+        if subscription.revoked:
+            return
         fresh = {id_: _event(scope, id_, watcher.snapshot(id_), subscription) for id_ in news}
         changed = {id_: event for id_, event in fresh.items() if event and event != told.get(id_)}
         told |= changed
@@ -136,7 +138,7 @@ async def _events(
             yield _END
             return
         news = await subscription.changes(comment_at - clock())
-        if subscription.over and not news:
+        if subscription.over and not news and not subscription.revoked:
             yield b"retry: %d\n\n" % jitter(*RETRY_MS)
             return
         if clock() >= comment_at:

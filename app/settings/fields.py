@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic.fields import FieldInfo
 
 from app.settings import parsed
+from app.settings.addresses import Network
 from app.settings.parsed import InvalidValue
 from app.settings.sources import DEFAULT_FOLDER
 from app.telemetry.redaction import MIN_SECRET, Own
@@ -111,12 +112,15 @@ class Settings(BaseModel):
         "printable ASCII characters without space and comma; no name or key twice",
     )
     rate_limit: float | None = number(
-        None, 0.001, 1_000_000, "Ids a second and caller, twice as many at once; unset = no limit. Per process."
+        None,
+        0.001,
+        1_000_000,
+        "Ids a second and caller (key, address or IPv6 /64), twice as many at once; unset = no limit. Per process.",
     )
-    trusted_proxies: Annotated[tuple[parsed.Network, ...], BeforeValidator(parsed.networks)] = text(
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parsed.networks)] = text(
         "",
-        "Networks of the proxies whose `X-Forwarded-For` is believed.",
-        "comma-separated networks like 10.0.0.0/8 or fd00::/8",
+        "Networks of the proxies whose `X-Forwarded-For` is believed, with ports or without.",
+        "comma-separated networks like 10.0.0.0/8 or fd00::/8, or addresses",
     )
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(parsed.origins)] = text(
         "",
@@ -129,7 +133,13 @@ class Settings(BaseModel):
         "Ends the webhook's path, `/webhooks/message-states/TOKEN`; unset = no webhook.",
         "at least 16 characters A-Z a-z 0-9 . _ ~ -",
     )
-    max_waiters: int = number(10_000, 1, 1_000_000, "Callers that may wait or stream; more get `overloaded`.")
+    max_waiters: int = number(
+        10_000,
+        1,
+        1_000_000,
+        "Messages that may be waited for: a wait is 1, a stream of 100 is 100. More get `overloaded`; "
+        "one caller has three quarters at most.",
+    )
 
     shutdown_grace: float = number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
 
@@ -219,6 +229,11 @@ class Settings(BaseModel):
             lines.append("UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used")
         if self.api_keys is None:
             lines.append("API_KEYS: is not set, so anyone who reaches the port may ask for any message")
+        if parsed.are_everything(self.trusted_proxies):
+            lines.append(
+                "TRUSTED_PROXIES: trusts every address, so any caller may pretend to be another one; name the networks "
+                "of the proxies alone"
+            )
         if 2 * self.upstream_attempt_timeout + 0.25 > self.request_deadline:
             lines.append(
                 "REQUEST_DEADLINE: has no room for a retry; 2 x UPSTREAM_ATTEMPT_TIMEOUT + 0.25 s would fit one"

@@ -16,6 +16,7 @@ from app.lookup.engine import Engine
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.main import create_app
+from app.settings.rotation import Secrets
 from tests.support.lookup import LIFETIMES, PlatformInMemory, engine_before
 from tests.support.platform import FakePlatform
 from tests.support.service import settings_for
@@ -139,11 +140,15 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    platform: FakePlatform, *, jitter: Callable[[float, float], float] = random.uniform, **overrides: Any
+    platform: FakePlatform,
+    *,
+    secrets: Secrets | None = None,
+    jitter: Callable[[float, float], float] = random.uniform,
+    **overrides: Any,
 ) -> AsyncIterator[Stage]:
     """The service before a fake platform, on virtual time, with a webhook."""
     settings = settings_for(webhook_token=WEBHOOK_TOKEN, **overrides)
-    app = create_app(settings, transport=platform.transport(), clock=loop().time, jitter=jitter)
+    app = create_app(settings, secrets=secrets, transport=platform.transport(), clock=loop().time, jitter=jitter)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=None) as client,

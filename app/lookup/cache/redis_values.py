@@ -99,6 +99,7 @@ return found
 what a reply consists of."""
 
 WRITE = Script(r"""
+local SLACK = 100 -- milliseconds, by which ages in different replicas may differ
 local V1 = '^v1(%a)([+-])|(%d+)|([^|]*)|([^|]*)|([^|]*)|(.*)$'
 local function join(kind, lifetime, changed, parts, price, state)
   return 'v1' .. kind .. '+|' .. table.concat({lifetime, changed, parts, price, state}, '|')
@@ -117,6 +118,13 @@ for i, key in ipairs(KEYS) do
     elseif kind == 'f' and (nkind == 'n' or nkind == 'e' or nstate ~= state) then
       new, left, other = false, false, old
       if ndetail == '+' and detail == '-' then
+        new = join(kind, lifetime, changed, nparts, nprice, state)
+        other = new
+      end
+    elseif nkind ~= 'f' and lifetime - redis.call('PTTL', key) < nlifetime - left - SLACK then
+      -- Written late, as after a failover: what is there came from the platform afterwards.
+      new, left, other = false, false, old
+      if ndetail == '+' and detail == '-' and nstate == state then
         new = join(kind, lifetime, changed, nparts, nprice, state)
         other = new
       end

@@ -9,6 +9,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextvars import Context
 from typing import Protocol
 
 from app.lookup.cache.base import Cached
@@ -26,6 +27,8 @@ MAX_WRITTEN = 250
 MAX_UNWRITTEN = 10_000
 WRITE_ATTEMPTS = 2
 """A final state that is not written is asked for again by every replica; one lost connection must not do that."""
+RETRY_SECONDS = 1.0
+"""Between two attempts to write what a server in trouble did not take."""
 
 
 class Store(Protocol):
@@ -51,7 +54,7 @@ class TwoLevelCache:
     """Answers from memory, else from the store.
 
     ``hits`` counts ids by level (``memory``, ``shared``), ``misses`` those that neither has; ``dropped`` counts
-    answers that were not written since the store could not take them.
+    answers that were not written: while the store takes none, the latest ``MAX_UNWRITTEN`` wait for it.
     """
 
     def __init__(self, memory: MemoryCache, store: Store) -> None:
@@ -61,6 +64,7 @@ class TwoLevelCache:
         self._reading: asyncio.Task[None] | None = None
         self._unwritten: dict[int, Cached] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self.hits: Counter[str] = Counter()
         self.misses = 0
         self.dropped = 0
@@ -90,22 +94,21 @@ class TwoLevelCache:
         cached = self._memory.get(id_)
         if cached is None:
             return kept
-        if not self._store.writable() or (len(self._unwritten) >= MAX_UNWRITTEN and id_ not in self._unwritten):
-            self.dropped += 1
-            return kept
         self._unwritten[id_] = cached
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        self._bound_unwritten()
+        self._start_writing()
         return kept
 
     async def flush(self) -> None:
-        """Wait until everything is written, or dropped."""
+        """Wait until everything is written, or the store takes no more."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
     async def aclose(self) -> None:
         """Write what is not written yet, as far as the store takes it, and close it."""
         await self.flush()
+        if self._retry is not None:
+            self._retry.cancel()
         if self._reading is not None:
             await asyncio.wait([self._reading])
         await self._store.aclose()
@@ -139,6 +142,22 @@ class TwoLevelCache:
         finally:
             self._reading = None
 
+    def _start_writing(self) -> None:
+        if self._writing is not None or not self._unwritten:
+            return
+        if self._store.writable():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+        else:
+            self._write_later()
+
+    def _write_later(self) -> None:
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write_again, context=Context())
+
+    def _write_again(self) -> None:
+        self._retry = None
+        self._start_writing()
+
     async def _write(self) -> None:
         try:
             while self._unwritten:
@@ -150,11 +169,18 @@ class TwoLevelCache:
                     if kept is None and self._store.writable():
                         kept = await self._store.write(chosen)
                 if kept is None:
-                    self.dropped += len(chosen)
-                else:
-                    self._adopt(kept)
+                    self._unwritten = chosen | self._unwritten
+                    self._bound_unwritten()
+                    self._write_later()
+                    return
+                self._adopt(kept)
         finally:
             self._writing = None
+
+    def _bound_unwritten(self) -> None:
+        while len(self._unwritten) > MAX_UNWRITTEN:
+            del self._unwritten[next(iter(self._unwritten))]
+            self.dropped += 1
 
     def _adopt(self, found: Mapping[int, Cached]) -> None:
         for id_, cached in found.items():
