@@ -1,6 +1,5 @@
 """What is read from the running service when somebody scrapes its metrics."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -69,7 +68,7 @@ def _lookups(engine: Engine) -> Iterable[Metric]:
 
 def _callers(queue: Queue) -> Iterable[Metric]:
     waiting = queue.waiting()
-    isolated = Counter(caller.label for caller in queue.isolation.callers.values())
+    isolated = queue.isolation.isolated()
     spoiled = queue.isolation.spoiled_batches
     # The word for all addresses is always there, the name of a key since something is told of it.
     none = dict.fromkeys(sorted({ADDRESS_LABEL, *waiting, *isolated, *spoiled, *queue.refused}), 0)

@@ -55,12 +55,18 @@ class Isolation:
 
     def release(self) -> list[Caller]:
         """End the isolation of those who have spoiled nothing for long enough. Returns them."""
-        oldest = self._clock() - SECONDS
-        ended = [each for each in self.callers.values() if self._spoiled_at[each.identity][-1] <= oldest]
+        ended = [caller for caller in self.callers.values() if self._is_over(caller)]
         for caller in ended:
             del self.callers[caller.identity]
             log.info("a caller is no longer isolated", extra={"fields": {"caller": caller.label}})
         return ended
+
+    def isolated(self) -> Counter[str]:
+        """How many callers are isolated now, by their labels."""
+        return Counter(caller.label for caller in self.callers.values() if not self._is_over(caller))
+
+    def _is_over(self, caller: Caller) -> bool:
+        return self._spoiled_at[caller.identity][-1] <= self._clock() - SECONDS
 
 
 def two_of_several_callers(entries: Iterable[Entry], parts: list[list[int]]) -> Collection[int]:

@@ -129,6 +129,7 @@ class Queue:
         """Wait for distinct ids, of which there is at least one. ``on_answer`` must not add to the queue."""
         deadline = -math.inf if caller is POLLS else self._clock() + self._deadline
         waiter = Waiter(on_answer, deadline, caller=caller, span=span, request_id=request_id)
+        turns = self._isolated if caller.identity in self.isolation.callers else self._turns
         refused: list[int] = []
         for id_ in ids:
             entry = self._in_flight[True].get(id_) or (None if detail else self._in_flight[False].get(id_))
@@ -136,9 +137,16 @@ class Queue:
                 entry.add(waiter, detail)
             elif caller is POLLS:
                 self._add_poll(id_, detail, waiter)
-            elif not self._add(id_, detail, waiter):
+            elif (entry := self._queued.get(id_)) is not None:
+                if entry.add(waiter, detail):
+                    turns.add(caller, entry)
+            elif len(self._queued) >= self._max_queued and not self._make_room(caller, turns):
                 refused.append(id_)
-                waiter.join(id_, first=True)
+                waiter.open.add(id_)
+            else:
+                entry = self._no_longer_polled(id_, detail, waiter) if id_ in self._polled else None
+                entry = self._queued[id_] = entry or Entry(id_, detail, waiter)
+                turns.add(caller, entry)
         if caller is POLLS:
             self._polling = [each for each in self._polling if not each.done.done()] + [waiter]
             return waiter
@@ -151,26 +159,12 @@ class Queue:
             self._refuse(refused, [waiter])
         return waiter
 
-    def _add(self, id_: int, detail: bool, waiter: Waiter) -> bool:
-        """Wait in the queue. Returns whether there was room."""
-        turns = self._isolated if waiter.caller.identity in self.isolation.callers else self._turns
-        entry = self._queued.get(id_)
-        if entry is not None:
-            if not entry.add(waiter, detail):
-                return True
-        elif len(self._queued) >= self._max_queued and not self._make_room(waiter.caller, turns):
-            return False
-        else:
-            entry = self._polled.pop(id_, None)
-            if entry is None:
-                entry = Entry(id_, detail, waiter)
-            else:
-                # From now on it leaves at the turn of its caller.
-                self._leave(entry)
-                entry.add(waiter, detail)
-            self._queued[id_] = entry
-        turns.add(waiter.caller, entry)
-        return True
+    def _no_longer_polled(self, id_: int, detail: bool, waiter: Waiter) -> Entry:
+        """The entry of an id that has waited for room: from now on it leaves at the turn of its caller."""
+        entry = self._polled.pop(id_)
+        self._leave(entry)
+        entry.add(waiter, detail)
+        return entry
 
     def _make_room(self, caller: Caller, turns: Turns) -> bool:
         """Refuse the newest id of the caller with the most of them; False where that is the one who comes."""
@@ -222,6 +216,8 @@ class Queue:
         if self.isolation.callers:
             for caller in self.isolation.release():
                 self._isolated.move(caller, self._turns)
+        if not self.may_be_sent:
+            return None
         batch = None
         if self._apart_is_next and (self._turns.alone or self._polls.alone or self._isolated.lines):
             self._apart_is_next = False

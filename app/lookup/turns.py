@@ -105,7 +105,9 @@ class Turns:
             if line.together:
                 circle[identity] = line
             elif not line.alone:
-                self._end(line)
+                del self.lines[identity]
+                if line.level:
+                    self._lengths.remove(line)
         return taken
 
     def take_alone(self) -> list[Entry]:

@@ -49,11 +49,10 @@ class Waiter:
         self.request_id = request_id
         self.open: set[int] = set()
 
-    def join(self, id_: int, *, first: bool) -> None:
-        """Wait for an id; ``first``: nobody has waited for its entry before."""
+    def join(self, id_: int) -> None:
+        """Wait for an id that somebody has asked for before."""
         self.open.add(id_)
-        if not first:
-            self._joined.add(id_)
+        self._joined.add(id_)
 
     def take(self, id_: int, answer: Answer, source: Source = Source.UPSTREAM) -> bool:
         """Take one answer. Returns whether it was the last one, so that the caller goes on."""
@@ -66,7 +65,10 @@ class Waiter:
             # What a caller does with an answer must not harm those who wait for the same reply.
             self.done.set_exception(error)
             return True
-        return self._ends()
+        if self.open:
+            return False
+        self.done.set_result(None)
+        return True
 
     def take_all(self, ids: Iterable[int], answer: Answer, source: Source = Source.UPSTREAM) -> None:
         """Take the same answer for several ids."""
@@ -76,14 +78,8 @@ class Waiter:
     def leave_out(self, id_: int) -> None:
         """Wait no longer for an id: there will be no answer, and nobody who wants one."""
         self.open.discard(id_)
-        if not self.done.done():
-            self._ends()
-
-    def _ends(self) -> bool:
-        if self.open:
-            return False
-        self.done.set_result(None)
-        return True
+        if not (self.open or self.done.done()):
+            self.done.set_result(None)
 
 
 class Entry:
@@ -100,7 +96,7 @@ class Entry:
         self.alone = False
         self.deadline = waiter.deadline
         self.askers: dict[str, list[Waiter]] = {waiter.caller.identity: [waiter]}
-        waiter.join(id_, first=True)
+        waiter.open.add(id_)
 
     @property
     def waiters(self) -> Iterator[Waiter]:
@@ -110,7 +106,7 @@ class Entry:
 
     def add(self, waiter: Waiter, detail: bool) -> bool:
         """One more who waits. Returns whether it is the first question of its caller."""
-        waiter.join(self.id, first=False)
+        waiter.join(self.id)
         self.detail = self.detail or detail
         self.deadline = max(self.deadline, waiter.deadline)
         same_caller = self.askers.setdefault(waiter.caller.identity, [])

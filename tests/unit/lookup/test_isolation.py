@@ -42,8 +42,10 @@ async def spoil(engine: Engine, times: int = 1, caller: Caller = LOUD) -> None:
 
 
 def is_isolated(engine: Engine, caller: Caller = LOUD) -> bool:
+    told = engine.queue.isolation.isolated()[caller.label] == 1
     engine.queue.next_batch(1, ())
-    return caller.identity in engine.queue.isolation.callers
+    assert told is (caller.identity in engine.queue.isolation.callers)
+    return told
 
 
 @on_virtual_time
