@@ -65,9 +65,9 @@ class Queue:
         # What callers wait for. What is polled and nobody asks for stands in _polled alone.
         self._queued: dict[int, Entry] = {}
         self._polled: dict[int, Entry] = {}
-        self._turns = Turns(Entry.is_asked_by, self._drop)
-        self._polls = Turns(self._is_wanted, self._drop)
-        self._isolated = Turns(self._is_wanted, self._drop)
+        self._turns = Turns(Entry.is_asked_by, self._drop, self._leave)
+        self._polls = Turns(self._is_wanted, self._drop, self._leave)
+        self._isolated = Turns(self._is_wanted, self._drop, self._leave)
         self._isolated_in_flight = False
         self._apart_is_next = False
         self._polls_are_next_in = POLLS_SHARE
@@ -230,8 +230,6 @@ class Queue:
                 if batch is None:
                     return None
         for entry in batch.entries:
-            if len(entry.askers) > 1:
-                self._leave(entry)
             if POLLS.identity in entry.askers:
                 self._polled.pop(entry.id, None)
                 entry.extend(self._clock() + self._deadline)

@@ -3,7 +3,7 @@
 Every caller has a line of its ids, oldest first, and the lines have their turns in a circle. Nothing here looks at
 more entries than it hands out or drops, however many wait.
 
-    turns = Turns(is_wanted=lambda entry, caller: True, on_unwanted=lambda entry, caller: None)
+    turns = Turns(is_wanted=lambda entry, caller: True, on_unwanted=…, on_shared=…)
     turns.add(caller, entry)
     batch = turns.take(100, apart=())   # at most 100 ids that may travel together
     alone = turns.take_alone()          # an id that must be asked alone, if take() came upon any
@@ -48,15 +48,20 @@ class Turns:
     """Queued entries of several callers. An entry may stand in the lines of several of them.
 
     ``is_wanted``: whether the caller still waits for the entry when its turn has come. Where it does not, the entry
-    leaves its line and ``on_unwanted`` is called. ``lines`` are those of the callers that have entries here; in
+    leaves its line and ``on_unwanted`` is called. ``on_shared`` is called with an entry that is taken and that others
+    ask for too, to remove it from their lines. ``lines`` are those of the callers that have entries here; in
     ``alone`` are the lines for ``take_alone``.
     """
 
     def __init__(
-        self, is_wanted: Callable[[Entry, Caller], bool], on_unwanted: Callable[[Entry, Caller], None]
+        self,
+        is_wanted: Callable[[Entry, Caller], bool],
+        on_unwanted: Callable[[Entry, Caller], None],
+        on_shared: Callable[[Entry], None],
     ) -> None:
         self._is_wanted = is_wanted
         self._on_unwanted = on_unwanted
+        self._on_shared = on_shared
         self._lengths = _Lengths()
         self.lines: dict[str, Line] = {}
         # The circles: who comes first has the next turn.
@@ -99,6 +104,8 @@ class Turns:
                     self.alone.setdefault(identity, line)
                 elif self._is_wanted(entry, line.caller):
                     taken.append(entry)
+                    if len(entry.askers) > 1:
+                        self._on_shared(entry)
                     break
                 else:
                     self._on_unwanted(entry, line.caller)
@@ -120,6 +127,8 @@ class Turns:
             elif not line.together:
                 self._end(line)
             if self._is_wanted(entry, line.caller):
+                if len(entry.askers) > 1:
+                    self._on_shared(entry)
                 return [entry]
             self._on_unwanted(entry, line.caller)
         return []
@@ -129,10 +138,14 @@ class Turns:
         line = self.lines.get(identity)
         if line is None:
             return
-        if line.together.pop(id_, None) is not None and not line.together:
-            del self._together[identity]
-        if line.alone.pop(id_, None) is not None and not line.alone:
-            del self.alone[identity]
+        if line.together.pop(id_, None) is not None:
+            if not line.together:
+                del self._together[identity]
+        elif line.alone.pop(id_, None) is not None:
+            if not line.alone:
+                del self.alone[identity]
+        else:
+            return
         if not line:
             self._end(line)
 

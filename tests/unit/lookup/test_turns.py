@@ -93,6 +93,14 @@ async def test_an_id_that_several_wait_for_leaves_at_the_turn_of_whoever_comes_f
 
 
 @on_virtual_time
+async def test_an_id_that_several_wait_for_has_one_place_in_a_request() -> None:
+    platform = PlatformInMemory()
+    engine = await warmed(platform, max_in_flight=1, batch_size=4)
+    await all_answers(await behind_one_request(engine, ([1, 2], LOUD), ([1, 3], QUIET), ([1, 4], THIRD)))
+    assert [request.ids for request in platform.requests[1:]] == [[1, 3, 4, 2]]
+
+
+@on_virtual_time
 async def test_who_leaves_takes_no_turn_from_the_others_and_keeps_none_for_what_others_wait_for() -> None:
     platform = PlatformInMemory()
     engine = await warmed(platform, max_in_flight=1, batch_size=2)
