@@ -12,6 +12,7 @@ from app.lookup.queue import Queue
 from app.lookup.record import SMPP_WORDS, STATES
 from app.lookup.waiter import Source
 from app.lookup.watcher import Watcher
+from app.telemetry.log_writer import LogWriter
 from app.telemetry.metrics import PREFIX
 from app.upstream.client import UpstreamClient
 from app.upstream.errors import lockout_wordings
@@ -36,7 +37,7 @@ def engine_metrics(
     ]
 
 
-def watcher_metrics(watcher: Watcher, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
+def watcher_metrics(watcher: Watcher, cache: MemoryCache, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
     """A reader of what those cost who wait, and of what the webhook brings."""
 
     def read() -> Iterable[Metric]:
@@ -45,8 +46,28 @@ def watcher_metrics(watcher: Watcher, webhook: WebhookReader) -> Callable[[], It
         yield CounterMetricFamily(
             f"{PREFIX}_watch_rounds", "Times the platform was asked for those who wait.", value=watcher.cycles
         )
+        saved = {"ageing": cache.saved + watcher.saved}
+        yield _counter("saved_entries", "Entries that did not have to be sent to the platform.", "by", saved)
         taken = {result: webhook.entries[result] for result in WEBHOOK_RESULTS}
         yield _counter("webhook_entries", "Entries of the platform's webhook, by what became of them.", "result", taken)
+
+    return read
+
+
+def log_metrics(output: LogWriter | None) -> Callable[[], Iterable[Metric]]:
+    """A reader of what became of the log's lines; ``output`` is None where somebody else writes them."""
+
+    def read() -> Iterable[Metric]:
+        yield CounterMetricFamily(
+            f"{PREFIX}_log_lines_lost",
+            "Log lines that standard error did not take.",
+            value=output.lost if output else 0,
+        )
+        yield _gauge(
+            "log_stuck_seconds",
+            "For how long the write of log lines under way has waited; 0 where there is none.",
+            output.stuck_seconds if output else 0,
+        )
 
     return read
 

@@ -119,6 +119,15 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 "ops",
                 [(_rate(f"{M}_http_connections_closed_total", by="limit"), "{{limit}}")],
             ),
+            (
+                "Log lines lost, and how long a write has waited",
+                "Above 1 s nobody reads the log; lost lines are seen by nobody.",
+                "short",
+                [
+                    (_rate(f"{M}_log_lines_lost_total", by="instance"), "lost a second, {{instance}}"),
+                    (_gauge(f"{M}_log_stuck_seconds"), "seconds, {{instance}}"),
+                ],
+            ),
             ("Versions", "", "short", [(_gauge(f"{M}_build_info", by="version", how="count"), "{{version}}")]),
         ],
     ),
@@ -219,11 +228,12 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 ],
             ),
             (
-                "Rounds for those who wait, and the webhook's entries",
+                "Rounds for those who wait, entries saved, and the webhook's entries",
                 "",
                 "ops",
                 [
                     (_rate(f"{M}_watch_rounds_total"), "rounds"),
+                    (_rate(f"{M}_saved_entries_total", by="by"), "saved by {{by}}"),
                     (_rate(f"{M}_webhook_entries_total", by="result"), "webhook: {{result}}"),
                 ],
             ),

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
@@ -62,15 +62,13 @@ def test_a_signal_at_any_moment_of_the_start_ends_it_with_0(tmp_path: Path, numb
             assert process.wait(20) == 0, f"after {moment} of {MOMENTS}"
 
 
-async def test_twenty_sigterms_end_like_two(platform: FakePlatform, tmp_path: Path) -> None:
+async def test_any_number_of_sigterms_ends_like_two(platform: FakePlatform, tmp_path: Path) -> None:
     async with running({"UPSTREAM_URL": "sandbox:"}, tmp_path) as service:
-        for _ in range(20):
-            if service.process.returncode is None:
-                service.send(signal.SIGTERM)
-                await asyncio.sleep(0.02)
-        # Also when Python itself is ending, and has given back the handlers that it had.
+        # More than twenty: also when Python itself is ending, and has given back the handlers that it had.
         while service.process.returncode is None:
-            service.send(signal.SIGTERM)
+            # Not by the process's own method, which would take the status away from the loop that waits for it.
+            with suppress(ProcessLookupError):
+                os.kill(service.process.pid, signal.SIGTERM)
             await asyncio.sleep(0.001)
         assert service.process.returncode == 0
         assert "Traceback" not in service.text
