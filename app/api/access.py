@@ -16,6 +16,7 @@ from app.api.client_address import KEPT, caller_at, client_address
 from app.api.problems import problem
 from app.lookup.caller import Caller
 from app.settings.addresses import Network
+from app.settings.parsed import KeyHolder
 from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
@@ -34,7 +35,9 @@ class Callers:
     def __init__(self, secrets: Secrets, proxies: Sequence[Network] = ()) -> None:
         self._secrets = secrets
         self._proxies = tuple(proxies)
+        # Made once for each: making one takes longer than all else that is done here.
         self._caller_at = lru_cache(KEPT)(caller_at)
+        self._caller_with = lru_cache(KEPT)(_caller_with)
 
     def identify(self, scope: Scope) -> bool:
         """Note in ``scope["state"]`` who calls. Returns whether it may: it has the key that it needs."""
@@ -49,7 +52,7 @@ class Callers:
         if holder is None:
             state["logged_caller"] = client_address(scope, self._proxies)
             return False
-        state["logged_caller"], state["caller"] = holder.name, Caller(holder.name, holder.name, holder.digest)
+        state["logged_caller"], state["caller"] = holder.name, self._caller_with(holder)
         return True
 
 
@@ -71,6 +74,10 @@ class Access:
 def unauthenticated(scope: Scope) -> Response:
     """The answer to a request without a key that is in force."""
     return problem(scope, "unauthenticated", headers={"WWW-Authenticate": CHALLENGE})
+
+
+def _caller_with(holder: KeyHolder) -> Caller:
+    return Caller(holder.name, holder.name, holder.digest)
 
 
 def credential(scope: Scope) -> bytes | None:

@@ -13,8 +13,8 @@ from app.api.access_log import hand_to_loggers
 from app.api.caching import state_response
 from app.api.catalogue import CATALOGUE
 from app.lookup.engine import LookupResult
-from app.lookup.queue import Source
 from app.lookup.record import MessageRecord
+from app.lookup.waiter import Source
 from app.telemetry.logs import ACCESS, AccessLine, JsonFormatter, Lines, sole_json_handler
 from app.telemetry.redaction import Own, Redactor
 
