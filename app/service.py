@@ -34,6 +34,7 @@ from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Account, Credentials
+from app.upstream.errors import clean_message
 from app.upstream.webhook_reader import WebhookReader
 
 if TYPE_CHECKING:  # redis-py is an extra
@@ -131,7 +132,13 @@ def build_service(
     metrics = Metrics(__version__)
     account = Account(lambda: _credentials(settings, secrets))
     lifetimes = Lifetimes(settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl)
-    client = _client(settings, account, transport, clock)
+
+    def webhook_tokens() -> tuple[str, ...]:
+        """The platform knows it as well."""
+        token = secrets.get("webhook_token")
+        return () if token is None else (token,)
+
+    client = _client(settings, account, transport, clock, webhook_tokens)
     subscriptions = Subscriptions(clock, max_waiters=settings.max_waiters)
     memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
     store = _store(settings, clock, lifetimes, metrics)
@@ -162,7 +169,10 @@ def build_service(
         jitter=jitter,
     )
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
-    read_webhook = WebhookReader(settings.upstream_timezone)
+    read_webhook = WebhookReader(
+        settings.upstream_timezone,
+        lambda word: clean_message(word, (*account.credentials.secrets, *webhook_tokens())),
+    )
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, read_webhook))
@@ -195,7 +205,11 @@ def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
 
 
 def _client(
-    settings: Settings, account: Account, transport: httpx.AsyncBaseTransport | None, clock: Clock
+    settings: Settings,
+    account: Account,
+    transport: httpx.AsyncBaseTransport | None,
+    clock: Clock,
+    also_hidden: Callable[[], tuple[str, ...]],
 ) -> UpstreamClient:
     if settings.sandboxed and transport is None:
         transport = httpx.ASGITransport(sandbox.Sandbox())
@@ -207,6 +221,7 @@ def _client(
         attempt_timeout=settings.upstream_attempt_timeout,
         transport=transport,
         clock=clock,
+        also_hidden=also_hidden,
     )
 
 
