@@ -14,6 +14,11 @@ HEALTHY = {"message_state_batching_enabled": 1.0, f'{UPSTREAM}_count{{result="ok
 CASES = {
     "none": {f'{UPSTREAM}_count{{result="ok"}}': 90.0, f"{UPSTREAM}_sum": 3.0},
     "defect": {f'{HTTP}{{route="/x",method="GET",status="500"}}': 1.0},
+    "descriptors used up": {
+        'message_state_http_connections_closed_total{limit="descriptors"}': 1.0,
+        "message_state_log_lines_lost_total": 1.0,
+    },
+    "log lines lost": {"message_state_log_stuck_seconds": 2.0, f'{PROBLEM}{{problem="overloaded"}}': 3.0},
     "account locked": {'message_state_latch_held{reason="upstream-account-locked"}': 1.0},
     "credentials rejected": {'message_state_latch_held{reason="upstream-credentials-rejected"}': 1.0},
     "throttled": {f'{UPSTREAM}_count{{result="upstream-throttled"}}': 3.0},
