@@ -35,6 +35,7 @@ from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Account, Credentials
+from app.upstream.errors import clean_message
 from app.upstream.webhook_reader import WebhookReader
 
 if TYPE_CHECKING:  # redis-py is an extra
@@ -141,7 +142,13 @@ def build_service(
         delivered_max=settings.delivered_ttl_max,
         wall_clock=wall_clock,
     )
-    client = _client(settings, account, transport, clock)
+
+    def webhook_tokens() -> tuple[str, ...]:
+        """The platform knows it as well."""
+        token = secrets.get("webhook_token")
+        return () if token is None else (token,)
+
+    client = _client(settings, account, transport, clock, webhook_tokens)
     subscriptions = Subscriptions(clock, max_waiters=settings.max_waiters)
     memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
     store = _store(settings, clock, lifetimes, metrics)
@@ -172,7 +179,10 @@ def build_service(
         jitter=jitter,
     )
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
-    read_webhook = WebhookReader(settings.upstream_timezone)
+    read_webhook = WebhookReader(
+        settings.upstream_timezone,
+        lambda word: clean_message(word, (*account.credentials.secrets, *webhook_tokens())),
+    )
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
@@ -205,7 +215,11 @@ def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
 
 
 def _client(
-    settings: Settings, account: Account, transport: httpx.AsyncBaseTransport | None, clock: Clock
+    settings: Settings,
+    account: Account,
+    transport: httpx.AsyncBaseTransport | None,
+    clock: Clock,
+    also_hidden: Callable[[], tuple[str, ...]],
 ) -> UpstreamClient:
     if settings.sandboxed and transport is None:
         transport = httpx.ASGITransport(sandbox.Sandbox())
@@ -217,6 +231,7 @@ def _client(
         attempt_timeout=settings.upstream_attempt_timeout,
         transport=transport,
         clock=clock,
+        also_hidden=also_hidden,
     )
 
 
