@@ -77,7 +77,7 @@ class Listener:
 
     async def _run(self) -> None:
         path, _, query = self.path.partition("?")
-        scope = {
+        self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
@@ -109,7 +109,7 @@ class Listener:
                 self.body += message["body"]
                 self.chunks.append((loop().time(), message["body"]))
 
-        await self.app(scope, receive, send)
+        await self.app(self.scope, receive, send)
 
 
 @dataclass
