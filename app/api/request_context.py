@@ -157,9 +157,8 @@ class RequestContext:
             if inside is not scope:
                 # Metric and log name the route that was found.
                 scope["route"] = inside.get("route")
-            # Asked for here: later the request's span is over.
-            trace_id = own_trace_id() if is_traced else None
-            self._end(Ended(scope, perf_counter() - started, trace_id, time()))
+            # The trace is asked for here: later the request's span is over.
+            self._end(Ended(scope, perf_counter() - started, own_trace_id() if is_traced else None, time()))
 
     def _request_id(self, scope: Scope) -> str:
         for name, value in scope["headers"]:
