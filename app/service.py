@@ -17,7 +17,7 @@ import httpx
 from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
-from app.collectors import engine_metrics, log_metrics, watcher_metrics
+from app.collectors import descriptor_metrics, engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
@@ -184,6 +184,7 @@ def build_service(
         lambda word: clean_message(word, (*account.credentials.secrets, *webhook_tokens())),
     )
     metrics.read_at_scrape(log_metrics(output))
+    metrics.read_at_scrape(descriptor_metrics)
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
     return Service(

@@ -39,7 +39,7 @@ from app.server.connections import Connections
 from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
 from app.server.lean import NO_PIPELINE, LeanFlowControl, Wakeup
 from app.server.refusals import Reason
-from app.telemetry.metrics import Closed
+from app.telemetry.metrics import Closed, Phase
 
 AHEAD_BYTES = 64 * 1024
 """Up to so much input may wait behind a request and reading goes on, by which a caller's leaving is noticed."""
@@ -48,6 +48,9 @@ AHEAD_BYTES = 64 * 1024
 IDLE, HEAD, BODY, ANSWERING, REFUSED, LINGERING = range(6)
 # Why reading is paused.
 _AHEAD, _UNREAD_BODY, _NO_ROOM = 1, 2, 4
+
+_PHASES: tuple[Phase, ...] = ("idle", "reading", "reading", "answering", "closing", "closing")
+"""What the states of a connection are called in the metrics, in their order."""
 
 _KEPT = frozenset({b"origin", b"x-request-id", b"traceparent"})
 """What a refusal knows of a request whose head may be incomplete: the rest could be anything."""
@@ -172,9 +175,11 @@ class HttpProtocol(HttpToolsProtocol):
         """A caller is there."""
         super().connection_made(transport)
         self.flow = LeanFlowControl(cast(asyncio.Transport, self))
+        if not self._all.made(self):
+            return
         if self._all.full:
             if self._all.is_overfull:
-                self._end("input-bytes")
+                self.end("input-bytes")
             else:
                 # Not now: uvloop begins to read when this returns.
                 self.loop.call_soon(self.pause_for_room)
@@ -588,7 +593,7 @@ class HttpProtocol(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """End what takes too long."""
         if self._is_unread_by_the_caller(now):
-            self._end("reply")
+            self.end("reply")
             return
         if self.transport.is_closing():
             return
@@ -597,7 +602,7 @@ class HttpProtocol(HttpToolsProtocol):
         state = self._state
         if state == IDLE:
             if age >= limits.idle_seconds and self._taken < 0:
-                self._end("idle")
+                self.end("idle")
         elif self._paused & _NO_ROOM:
             return
         elif state == HEAD:
@@ -619,12 +624,21 @@ class HttpProtocol(HttpToolsProtocol):
                 self._since = now
         return now - self._taken_at >= self._limits.reply_seconds
 
-    def _end(self, limit: Closed) -> None:
-        """Without words: nobody listens."""
+    def end(self, limit: Closed) -> None:
+        """End it without words: nobody listens."""
         self._all.closed(limit)
         self.transport.abort()
 
     # The end.
+
+    @property
+    def phase(self) -> Phase:
+        """What the connection is doing."""
+        return _PHASES[self._state]
+
+    def idle_since(self) -> float | None:
+        """Since when it has been between two requests; None where it is not."""
+        return self._since if self._state == IDLE and not self.transport.is_closing() else None
 
     @property
     def is_busy(self) -> bool:
