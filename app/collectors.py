@@ -30,7 +30,7 @@ def engine_metrics(
     return lambda: [*_lookups(engine), *_policy(engine), *_cache(cache), *_oddities(client, webhook)]
 
 
-def watcher_metrics(watcher: Watcher, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
+def watcher_metrics(watcher: Watcher, cache: MemoryCache, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
     """A reader of what those cost who wait, and of what the webhook brings."""
 
     def read() -> Iterable[Metric]:
@@ -39,6 +39,8 @@ def watcher_metrics(watcher: Watcher, webhook: WebhookReader) -> Callable[[], It
         yield CounterMetricFamily(
             f"{PREFIX}_watch_rounds", "Times the platform was asked for those who wait.", value=watcher.cycles
         )
+        saved = {"ageing": cache.saved + watcher.saved}
+        yield _counter("saved_entries", "Entries that did not have to be sent to the platform.", "by", saved)
         taken = {result: webhook.entries[result] for result in WEBHOOK_RESULTS}
         yield _counter("webhook_entries", "Entries of the platform's webhook, by what became of them.", "result", taken)
 

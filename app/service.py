@@ -18,12 +18,13 @@ from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
 from app.collectors import descriptor_metrics, engine_metrics, log_metrics, watcher_metrics
-from app.lookup.cache.base import Cache, Lifetimes
+from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.caller import Caller
 from app.lookup.engine import Engine
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock, CredentialLockout
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
@@ -118,6 +119,7 @@ def build_service(
     secrets: Secrets | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = time.monotonic,
+    wall_clock: Clock = time.time,
     every_half_second: Callable[[], None] = lambda: None,
     jitter: Callable[[float, float], float] = random.uniform,
     output: LogWriter | None = None,
@@ -125,13 +127,21 @@ def build_service(
     """The service for these settings; nothing is opened yet.
 
     ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
-    the platform, ``clock`` that of the system's; ``jitter`` draws a number between two others; ``output``
-    is what the log goes to.
+    the platform, ``clock`` that of the system's monotonic seconds, ``wall_clock`` that of its seconds since 1970;
+    ``jitter`` draws a number between two others; ``output`` is what the log goes to.
     """
     secrets = secrets or Secrets(settings)
     metrics = Metrics(__version__)
     account = Account(lambda: _credentials(settings, secrets))
-    lifetimes = Lifetimes(settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl)
+    lifetimes = Lifetimes(
+        pending=settings.pending_ttl,
+        delivered=settings.delivered_ttl,
+        final=settings.final_ttl,
+        not_found=settings.not_found_ttl,
+        pending_max=settings.pending_ttl_max,
+        delivered_max=settings.delivered_ttl_max,
+        wall_clock=wall_clock,
+    )
 
     def webhook_tokens() -> tuple[str, ...]:
         """The platform knows it as well."""
@@ -176,7 +186,7 @@ def build_service(
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(descriptor_metrics)
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
-    metrics.read_at_scrape(watcher_metrics(watcher, read_webhook))
+    metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
     return Service(
         settings=settings,
         secrets=secrets,

@@ -206,11 +206,12 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 ],
             ),
             (
-                "Rounds for those who wait, and the webhook's entries",
+                "Rounds for those who wait, entries saved, and the webhook's entries",
                 "",
                 "ops",
                 [
                     (_rate(f"{M}_watch_rounds_total"), "rounds"),
+                    (_rate(f"{M}_saved_entries_total", by="by"), "saved by {{by}}"),
                     (_rate(f"{M}_webhook_entries_total", by="result"), "webhook: {{result}}"),
                 ],
             ),

@@ -12,18 +12,20 @@ from typing import Literal, NamedTuple
 
 from app.lookup.caller import INTERNAL, Caller
 from app.lookup.failures import AccountLocked, CredentialsRejected, LookupFailure, MessageNotFound, Overloaded
+from app.lookup.lifetimes import Cached, Update
 from app.lookup.policy import Clock
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
 
 
 class Snapshot(NamedTuple):
     """What is known of a message: the last answer of the platform and its second, and the failure since then and its
-    second."""
+    second. ``ttl``: seconds in which whichever came last is not asked for again."""
 
     answer: Cacheable | None
     replied_at: float
     failure: LookupFailure | None
     failed_at: float = -math.inf
+    ttl: float = 0.0
 
     def serves(self, detail: bool) -> bool:
         """Whether there is an answer that has what is wanted."""
@@ -192,21 +194,27 @@ class Subscriptions:
             watched.details += detail
         return subscription
 
-    def on_update(self, id_: int, answer: Answer, age: float = 0.0) -> None:
-        """There is an answer about a message, from wherever. ``age``: of a failure that was kept, in seconds."""
+    def on_update(self, id_: int, update: Update) -> None:
+        """There is an answer about a message, from wherever."""
         watched = self._watched.get(id_)
         if watched is None:
             return
+        if isinstance(update, Cached):
+            self._update(watched, id_, update.answer, update.replied_at, update.ttl)
+        else:
+            self._update(watched, id_, update, self._clock(), 0.0)
+
+    def _update(self, watched: Watched, id_: int, answer: Answer, replied_at: float, ttl: float) -> None:
         # A slow neighbour in the same poll cycle does not hold up the next one for this id.
         watched.end_poll()
         before = watched.snapshot
         if isinstance(answer, MessageRecord | MessageNotFound):
             # The cache may have dropped a final state, or parts and price; those who wait have seen them.
             known = merge(answer, before.answer, in_order=True)
-            watched.snapshot = Snapshot(known, self._clock(), None)
+            watched.snapshot = Snapshot(known, replied_at, None, ttl=ttl)
             changed = not _same(known, before.answer)
         else:
-            watched.snapshot = before._replace(failure=answer, failed_at=self._clock() - age)
+            watched.snapshot = before._replace(failure=answer, failed_at=replied_at, ttl=ttl)
             # Where a state is known most failures change nothing for those who wait.
             matters = before.answer is None or isinstance(answer, CredentialsRejected | AccountLocked)
             changed = matters and type(answer) is not type(before.failure)
@@ -214,16 +222,16 @@ class Subscriptions:
             for subscription in watched.subscriptions:
                 subscription.notify(id_)
 
-    def learn(self, id_: int, answer: Answer, age: float, detail: bool) -> None:
+    def learn(self, id_: int, answer: Answer, age: float, ttl: float, detail: bool) -> None:
         """Take what a lookup for those who wait brought, where nobody was told: cached answers, refusals to ask."""
         watched = self._watched.get(id_)
         if watched is None:
             return
         if not isinstance(answer, MessageRecord | MessageNotFound):
-            self.on_update(id_, answer, age)
+            self._update(watched, id_, answer, self._clock() - age, ttl)
         elif not watched.snapshot.serves(detail):
             known = merge(answer, watched.snapshot.answer, in_order=True)
-            watched.snapshot = Snapshot(known, self._clock() - age, watched.snapshot.failure)
+            watched.snapshot = watched.snapshot._replace(answer=known, replied_at=self._clock() - age, ttl=ttl)
 
     def end(self) -> None:
         """End all waits, and those that still begin: the service stops."""

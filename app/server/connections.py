@@ -4,8 +4,12 @@ One look at every connection each second costs less than a timer for each of the
 cancel.
 """
 
+import array
 import asyncio
+import fcntl
 import logging
+import socket
+import termios
 from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Protocol
@@ -28,6 +32,8 @@ RESERVED_DESCRIPTORS = 48
 """For scrapes of the metrics, Redis, name servers, a collector of traces, and files of secrets that are read anew."""
 FEWEST_CONNECTIONS = 8
 """Connections that callers may have whatever the limit is."""
+PHASES: tuple[Phase, ...] = ("idle", "reading", "reading", "answering", "closing", "closing")
+"""What the protocol's states are called in the metrics, in their order."""
 FEW_AGAIN = 0.9
 """Share of the connections allowed below which the next time that there are too many is told anew."""
 
@@ -47,11 +53,23 @@ def most_connections(to_platform: int) -> int | None:
     )
 
 
+def bytes_waiting(connection: socket.socket) -> int:
+    """Input that the operating system holds for a connection; 0 where it was closed."""
+    size = array.array("i", [0])
+    try:
+        fcntl.ioctl(connection.fileno(), termios.FIONREAD, size)
+    except (OSError, ValueError):
+        return 0
+    return size[0]
+
+
 class Connection(Protocol):
     """What is asked of each connection."""
 
     unread: int
     """Bytes of input that are read and not answered yet."""
+    since: float
+    """When it came to its present state, by the clock of all connections."""
 
     @property
     def is_busy(self) -> bool:
@@ -78,9 +96,6 @@ class Connection(Protocol):
     @property
     def phase(self) -> Phase:
         """What the connection is doing."""
-
-    def idle_since(self) -> float | None:
-        """Since when it has been between two requests; None where it is not."""
 
     def end(self, limit: Closed) -> None:
         """End it, without words."""
@@ -127,8 +142,8 @@ class Connections:
                 most,
                 descriptors.limit(),
             )
-        idle = [(since, each) for each in connections if each is not connection and (since := each.idle_since())]
-        leaves = min(idle, key=lambda each: each[0])[1] if idle else connection
+        idle = (each for each in connections if each.phase == "idle" and each is not connection)
+        leaves = min(idle, key=lambda each: each.since, default=connection)
         leaves.end("descriptors")
         return leaves is not connection
 

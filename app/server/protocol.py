@@ -19,24 +19,22 @@ each request, made in ``on_headers_complete`` and started by ``_start_asgi_task`
 httptools: an upgrade is told by ``HttpParserUpgrade`` at the end of the head, after ``on_message_complete``.
 """
 
-import array
 import asyncio
 import contextlib
-import fcntl
-import termios
 import urllib.parse
 from typing import Any, NoReturn, cast
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from app.api.request_body import MAX_BODY_BYTES
 from app.server import refusals
-from app.server.connections import Connections
+from app.server.connections import PHASES, Connections, bytes_waiting
 from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
+from app.server.lean import NO_PIPELINE, LeanFlowControl, Wakeup
 from app.server.refusals import Reason
 from app.telemetry.metrics import Closed, Phase
 
@@ -47,9 +45,6 @@ AHEAD_BYTES = 64 * 1024
 IDLE, HEAD, BODY, ANSWERING, REFUSED, LINGERING = range(6)
 # Why reading is paused.
 _AHEAD, _UNREAD_BODY, _NO_ROOM = 1, 2, 4
-
-_PHASES: tuple[Phase, ...] = ("idle", "reading", "reading", "answering", "closing", "closing")
-"""What the states of a connection are called in the metrics, in their order."""
 
 _KEPT = frozenset({b"origin", b"x-request-id", b"traceparent"})
 """What a refusal knows of a request whose head may be incomplete: the rest could be anything."""
@@ -126,11 +121,11 @@ class HttpProtocol(HttpToolsProtocol):
         "_message_bytes",
         "_paused",
         "_reason",
-        "_since",
         "_state",
         "_taken",
         "_taken_at",
         "_written",
+        "since",
         "unread",
     )
 
@@ -144,11 +139,12 @@ class HttpProtocol(HttpToolsProtocol):
         all_connections: Connections,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.pipeline = NO_PIPELINE
         self.unread = 0
         self._all = all_connections
         self._limits = all_connections.limits
         self._state = IDLE
-        self._since = all_connections.clock()
+        self.since = all_connections.clock()
         self._paused = 0
         # Input behind the request that is being answered.
         self._ahead = b""
@@ -172,7 +168,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A caller is there."""
         super().connection_made(transport)
-        self.flow = FlowControl(cast(asyncio.Transport, self))
+        self.flow = LeanFlowControl(cast(asyncio.Transport, self))
         if not self._all.made(self):
             return
         if self._all.full:
@@ -212,7 +208,7 @@ class HttpProtocol(HttpToolsProtocol):
             # Most reads are a whole head and nothing else: all of _read that there is to do.
             self._state = HEAD
             if self._feed(data, 0, len(data)) and self._state < ANSWERING:
-                self._since = self._all.clock()
+                self.since = self._all.clock()
         elif state < ANSWERING:
             self._read(data, 0)
         elif state == ANSWERING:
@@ -231,7 +227,7 @@ class HttpProtocol(HttpToolsProtocol):
             at = self._read_head(data, at) if self._state < BODY else self._read_body(data, at)
         state = self._state
         if at < size and state == ANSWERING:
-            self._since = self._all.clock()
+            self.since = self._all.clock()
             self._ahead, self._ahead_at = data, at
             self._recount()
             if size - at > AHEAD_BYTES:
@@ -240,7 +236,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._ahead = b""
             self._recount()
         if state < ANSWERING and state != before:
-            self._since = self._all.clock()
+            self.since = self._all.clock()
 
     def _read_head(self, data: bytes, at: int) -> int:
         end = self._framing.head_end(data, at)
@@ -335,7 +331,7 @@ class HttpProtocol(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=Wakeup(),
             expect_100_continue=expect,
             keep_alive=keep_alive,
             on_response=self.on_response_complete,
@@ -394,7 +390,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _keep(self, data: bytes) -> None:
         """Keep one read more until the request before it is answered; then read nothing until there is an answer."""
         if not self._ahead:
-            self._since = self._all.clock()
+            self.since = self._all.clock()
         self._ahead = self._ahead[self._ahead_at :] + data
         self._ahead_at = 0
         self._recount()
@@ -445,22 +441,16 @@ class HttpProtocol(HttpToolsProtocol):
         """Read again; time begins anew for what could not arrive."""
         if self._paused & _NO_ROOM:
             if self._state in (HEAD, BODY):
-                self._since = self._all.clock()
+                self.since = self._all.clock()
             self.resume(_NO_ROOM)
 
     def waiting_bytes(self) -> int:
         """Input that the operating system holds for this connection."""
-        connection = self.transport.get_extra_info("socket")
-        size = array.array("i", [0])
-        try:
-            fcntl.ioctl(connection.fileno(), termios.FIONREAD, size)
-        except (OSError, ValueError):
-            return 0  # it was closed
-        return size[0]
+        return bytes_waiting(self.transport.get_extra_info("socket"))
 
     def stuck_since(self) -> float | None:
         """Since when a request has been incomplete, or has held up those behind it; None where neither is so."""
-        return self._since if self._state in (HEAD, BODY) or self._ahead else None
+        return self.since if self._state in (HEAD, BODY) or self._ahead else None
 
     def drop_input(self) -> None:
         """Refuse what is incomplete; forget what waits behind a request, whose answer is the last one."""
@@ -496,7 +486,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._state != ANSWERING or self.transport.is_closing():
             return
         self._state = IDLE
-        self._since = self._all.clock()
+        self.since = self._all.clock()
         self._has_begun = False
         self._message_bytes = 0
         if self._has_other_parser:
@@ -595,7 +585,7 @@ class HttpProtocol(HttpToolsProtocol):
             return
         if self.transport.is_closing():
             return
-        age = now - self._since
+        age = now - self.since
         limits = self._limits
         state = self._state
         if state == IDLE:
@@ -619,11 +609,12 @@ class HttpProtocol(HttpToolsProtocol):
         if taken != self._taken:
             self._taken, self._taken_at = taken, now
             if self._state == IDLE:
-                self._since = now
+                self.since = now
         return now - self._taken_at >= self._limits.reply_seconds
 
     def end(self, limit: Closed) -> None:
         """End it without words: nobody listens."""
+        self._state = LINGERING
         self._all.closed(limit)
         self.transport.abort()
 
@@ -632,11 +623,7 @@ class HttpProtocol(HttpToolsProtocol):
     @property
     def phase(self) -> Phase:
         """What the connection is doing."""
-        return _PHASES[self._state]
-
-    def idle_since(self) -> float | None:
-        """Since when it has been between two requests; None where it is not."""
-        return self._since if self._state == IDLE and not self.transport.is_closing() else None
+        return PHASES[self._state]
 
     @property
     def is_busy(self) -> bool:

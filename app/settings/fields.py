@@ -32,6 +32,18 @@ def number(default: float | None, low: float, high: float, why: str, *, not_belo
     return Field(default, ge=low, le=high, description=why, json_schema_extra=extra)
 
 
+def grown(default: float, high: float, why: str, *, not_below: str) -> Any:
+    """A setting that is a number up to ``high`` and not below the one named; unset, the default or that one if more."""
+    extra: dict[str, Any] = {"allowed": f"{not_below.upper()} to {high}", "not_below": not_below, "default": default}
+    return Field(
+        default_factory=lambda values: max(float(default), values.get(not_below, 0.0)),
+        ge=0,
+        le=high,
+        description=why,
+        json_schema_extra=extra,
+    )
+
+
 def text(default: str | None, why: str, allowed: str) -> Any:
     """A setting that is a text, or is parsed from one; the default is parsed as well."""
     return Field(default, description=why, json_schema_extra={"allowed": allowed})
@@ -100,10 +112,26 @@ class Settings(BaseModel):
         "message-state", "What every key in Redis begins with.", "1 to 100 letters, digits, and - _ . :"
     )
     cache_max_entries: int = number(100_000, 1, 100_000_000, "Answers kept in memory; least recently used goes first.")
-    pending_ttl: float = number(2, 0, 31_536_000, "How long a pending or unknown state is good for.")
-    delivered_ttl: float = number(60, 0, 31_536_000, "How long a delivered state is good for that can still be read.")
+    pending_ttl: float = number(2, 0, 31_536_000, "How long a new pending or unknown state is good for.")
+    delivered_ttl: float = number(60, 0, 31_536_000, "How long a new delivered state is good for.")
+    pending_ttl_max: float = grown(
+        60,
+        31_536_000,
+        "What PENDING_TTL and NOT_FOUND_TTL grow to as a state lasts, a tenth of its age; as much as PENDING_TTL = no "
+        "growth. Unset: 60, or PENDING_TTL where that is more.",
+        not_below="pending_ttl",
+    )
+    delivered_ttl_max: float = grown(
+        3600,
+        31_536_000,
+        "What DELIVERED_TTL grows to in the same way; as much as DELIVERED_TTL = no growth. Unset: 3600, or "
+        "DELIVERED_TTL where that is more.",
+        not_below="delivered_ttl",
+    )
     final_ttl: float = number(86_400, 0, 31_536_000, "How long a final state is kept.")
-    not_found_ttl: float = number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
+    not_found_ttl: float = number(
+        2, 0, 31_536_000, "How long a new unknown id, or one with an error text, is not asked for again."
+    )
 
     api_keys: parsed.ApiKeys | None = text(
         None,

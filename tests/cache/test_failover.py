@@ -12,9 +12,8 @@ import httpx
 import pytest
 
 from app.lookup.cache import redis as redis_module
-from app.lookup.cache.base import Cached
 from app.lookup.record import MessageRecord
-from tests.cache.caches import own_prefix
+from tests.cache.caches import LIFETIMES, own_prefix
 from tests.cache.test_broadcast import Replica, listeners
 from tests.cache.test_troubled_redis import said, under_load
 from tests.support.platform import FakePlatform, Received
@@ -162,8 +161,8 @@ async def test_who_waits_hears_of_changes_again(
                     break
                 other.heard.clear()
                 for each in (one, other):
-                    await each.store.write({id_: Cached(READ, time.monotonic())})
-                one.broadcast.publish(id_, READ)
+                    await each.store.write({id_: LIFETIMES.cached(READ, now := time.monotonic(), now)})
+                one.publishes(id_, READ)
                 await asyncio.sleep(0.02)
 
 

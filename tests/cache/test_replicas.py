@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.failures import MessageNotFound
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import STATES, Cacheable, MessageRecord
 from tests.cache.caches import Clock, own_prefix, shared
 from tests.support.redis_server import RedisServer

@@ -23,9 +23,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.lookup.cache.base import Cached, Lifetimes
-from app.lookup.cache.redis_values import PUBLISH, READ, WRITE, Script, decode, encode
+from app.lookup.cache.redis_values import PUBLISH, READ, WRITE, Script, decode, encode, encode_seen
 from app.lookup.cache.store_health import Health, time_limit
+from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.policy import Clock
 
 CALL_LIMIT = 0.05
@@ -147,11 +147,11 @@ class RedisStore:
             await _close(client)
 
     async def read(self, ids: Collection[int], limit: float) -> dict[int, Cached]:
-        """What is there and still good; nothing where the reply does not come within ``limit`` seconds."""
+        """What is there, perhaps no longer good; nothing where the reply does not come within ``limit`` seconds."""
         return self._decoded(ids, await self._call("read", READ, ids, [], limit))
 
     async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
-        """Write answers, each for what is left of its lifetime.
+        """Write answers, each for what is left of the time in which it is remembered.
 
         Returns what is there instead, where the server's rule (``record.merge``) kept more or something else;
         None where it failed.
@@ -159,15 +159,18 @@ class RedisStore:
         if not self.ready() and self._connecting is not None:
             await asyncio.wait([self._connecting])
         now = self._clock()
-        arguments: dict[int, tuple[bytes, bytes]] = {}
+        arguments: dict[int, tuple[bytes, bytes, bytes]] = {}
         for id_, cached in answers.items():
-            lifetime = self._lifetimes.of(cached.answer)
-            left_ms = int((lifetime - (now - cached.replied_at)) * 1000)
+            kept = self._lifetimes.kept(cached)
+            left_ms = int((kept - (now - cached.replied_at)) * 1000)
             if left_ms > 0:
-                arguments[id_] = encode(cached.answer, int(lifetime * 1000)), str(left_ms).encode()
+                lasted_ms = int((cached.replied_at - cached.since) * 1000)
+                # Without growth nobody needs to know it.
+                seen = encode_seen(cached.answer, lasted_ms) if kept > cached.ttl else b""
+                arguments[id_] = encode(cached.answer, int(kept * 1000)), str(left_ms).encode(), seen
         if not arguments:
             return {}
-        flat = [each for pair in arguments.values() for each in pair]
+        flat = [each for triple in arguments.values() for each in triple]
         reply = await self._call("write", WRITE, arguments, flat, CALL_LIMIT)
         return None if reply is None else self._decoded(arguments, reply)
 
@@ -313,12 +316,15 @@ class RedisStore:
             if each is None:
                 continue
             try:
-                cached = decode(id_, each, now, self._lifetimes)
+                told = decode(id_, each)
             except ValueError:
                 self.unreadable("read")
                 continue
-            if cached is not None:
-                found[id_] = cached
+            if told is not None:
+                replied_at = now - told.age
+                first_seen = self._lifetimes.first_seen(told.answer, replied_at, now)
+                since = first_seen if told.lasted is None else replied_at - told.lasted
+                found[id_] = self._lifetimes.cached(told.answer, replied_at, since)
         return found
 
 

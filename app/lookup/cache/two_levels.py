@@ -12,8 +12,8 @@ from collections.abc import Collection, Mapping
 from contextvars import Context
 from typing import Protocol
 
-from app.lookup.cache.base import Cached
 from app.lookup.cache.memory import MemoryCache
+from app.lookup.lifetimes import Cached
 from app.lookup.record import Cacheable, serves
 
 READ_LIMIT = 0.05
@@ -41,7 +41,7 @@ class Store(Protocol):
         """Whether it is worth while to write."""
 
     async def read(self, ids: Collection[int], limit: float) -> dict[int, Cached]:
-        """What is there, within ``limit`` seconds."""
+        """What is there, within ``limit`` seconds; also what is no longer good, for the age of its state."""
 
     async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
         """Write answers. Returns what is there instead, where a final state or a detail was kept; None: it failed."""
@@ -69,9 +69,9 @@ class TwoLevelCache:
         self.misses = 0
         self.dropped = 0
 
-    async def get_many(self, ids: Collection[int], detail: bool = False) -> dict[int, Cached]:
+    async def get_many(self, ids: Collection[int], detail: bool = False, *, serving: bool = True) -> dict[int, Cached]:
         """What is known and still good. Who wants detail gets it from the store where memory has the state alone."""
-        found = await self._memory.get_many(ids)
+        found = await self._memory.get_many(ids, serving=serving)
         missing = [id_ for id_ in ids if id_ not in found or not serves(found[id_].answer, detail)]
         self.hits["memory"] += len(ids) - len(missing)
         if not missing:
@@ -80,7 +80,7 @@ class TwoLevelCache:
             read = await self._read(missing)
             for id_ in missing:
                 # Memory first: the platform may have answered somebody else meanwhile.
-                cached = self._memory.get(id_) or read.get(id_)
+                cached = (self._memory.get(id_) if serving else self._memory.peek(id_)) or read.get(id_)
                 if cached is not None:
                     found[id_] = cached
         served = sum(id_ in found and serves(found[id_].answer, detail) for id_ in missing)
@@ -88,13 +88,12 @@ class TwoLevelCache:
         self.misses += len(missing) - served
         return found
 
-    def put(self, id_: int, answer: Cacheable) -> Cacheable:
+    def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer in memory now, and in the store soon."""
-        kept = self._memory.put(id_, answer)
-        cached = self._memory.get(id_)
-        if cached is None:
+        kept = self._memory.put(id_, answer, reported=reported)
+        if kept.ttl <= 0:
             return kept
-        self._unwritten[id_] = cached
+        self._unwritten[id_] = kept
         self._bound_unwritten()
         self._start_writing()
         return kept
@@ -136,7 +135,7 @@ class TwoLevelCache:
                         left = trip.until - clock()
                         if left >= LEAST_LIMIT and self._store.ready():
                             found |= await self._store.read(ids, left)
-                    self._adopt(found)
+                    found = self._adopt(found)
                 finally:
                     trip.found.set_result(found)
         finally:
@@ -182,9 +181,10 @@ class TwoLevelCache:
             del self._unwritten[next(iter(self._unwritten))]
             self.dropped += 1
 
-    def _adopt(self, found: Mapping[int, Cached]) -> None:
-        for id_, cached in found.items():
-            self._memory.adopt(id_, cached)
+    def _adopt(self, found: Mapping[int, Cached]) -> dict[int, Cached]:
+        """Take what the store has into memory. Returns what of it is still good."""
+        adopted = {id_: self._memory.adopt(id_, cached) for id_, cached in found.items()}
+        return {id_: cached for id_, cached in adopted.items() if self._memory.is_good(cached)}
 
 
 class _Trip:

@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.failures import CredentialsRejected, MessageNotFound, Overloaded, ServerError, Unreachable
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import MessageRecord
 from app.lookup.subscriptions import Subscription
 from app.lookup.watcher import Watcher

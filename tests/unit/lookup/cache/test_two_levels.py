@@ -6,13 +6,16 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from app.lookup.cache import two_levels
-from app.lookup.cache.base import Cached, Lifetimes
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
+from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.record import MessageRecord
 from tests.support.virtual_time import on_virtual_time
 
 pytestmark = pytest.mark.anyio
+
+
+LIFETIMES = Lifetimes(2, 60, 86_400, 2)
 
 
 class FakeStore:
@@ -58,7 +61,7 @@ class FakeStore:
 def replica() -> tuple[FakeStore, TwoLevelCache]:
     """Two levels, of which the first has room for two."""
     store = FakeStore()
-    return store, TwoLevelCache(MemoryCache(lambda: 1000.0, Lifetimes(2, 60, 86_400, 2), max_entries=2), store)
+    return store, TwoLevelCache(MemoryCache(lambda: 1000.0, LIFETIMES, max_entries=2), store)
 
 
 @pytest.fixture
@@ -72,12 +75,17 @@ def store(cache: TwoLevelCache) -> FakeStore:
     return cache._store
 
 
+def told(answer: MessageRecord, replied_at: float) -> Cached:
+    """What another replica was answered."""
+    return LIFETIMES.cached(answer, replied_at, replied_at)
+
+
 def record(id_: int, state: str = "send", detailed: bool = False) -> MessageRecord:
     return MessageRecord(id_, state, detailed=detailed)
 
 
 async def test_what_one_turn_asks_for_is_read_in_one_trip(store: FakeStore, cache: TwoLevelCache) -> None:
-    store.known = {id_: Cached(record(id_), 999.0) for id_ in (1, 2, 3)}
+    store.known = {id_: told(record(id_), 999.0) for id_ in (1, 2, 3)}
 
     found = await asyncio.gather(cache.get_many([1, 2]), cache.get_many([2, 3]), cache.get_many([4]))
 
@@ -106,7 +114,7 @@ async def test_no_trip_is_longer_than_what_a_server_bears(store: FakeStore, cach
 
 
 async def test_a_caller_that_leaves_takes_nothing_from_the_others(store: FakeStore, cache: TwoLevelCache) -> None:
-    store.known = {1: Cached(record(1), 999.0)}
+    store.known = {1: told(record(1), 999.0)}
     leaving, staying = (asyncio.create_task(cache.get_many([1])) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
@@ -123,7 +131,7 @@ async def test_the_store_is_not_asked_for_what_memory_has(store: FakeStore, cach
 
 async def test_the_store_is_asked_for_the_detail_that_memory_lacks(store: FakeStore, cache: TwoLevelCache) -> None:
     cache.put(1, record(1, "read"))
-    store.known = {1: Cached(record(1, "read", detailed=True), 990.0)}
+    store.known = {1: told(record(1, "read", detailed=True), 990.0)}
 
     assert (await cache.get_many([1], detail=True))[1].answer == record(1, "read", detailed=True)
     assert (await cache.get_many([1], detail=True))[1].answer == record(1, "read", detailed=True)
@@ -133,7 +141,7 @@ async def test_the_store_is_asked_for_the_detail_that_memory_lacks(store: FakeSt
 async def test_an_answer_of_the_platform_meanwhile_wins_over_an_older_one(
     store: FakeStore, cache: TwoLevelCache
 ) -> None:
-    store.known = {1: Cached(record(1, "send"), 999.0)}
+    store.known = {1: told(record(1, "send"), 999.0)}
     store.gate.clear()
     caller = asyncio.create_task(cache.get_many([1]))
     while not store.reads:
