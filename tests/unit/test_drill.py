@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.conftest import ROOT
 from tools.drill.__main__ import NIGHT
 from tools.drill.diagnosis import CAUSES, NONE, SLOW_SECONDS, cause, parse
+from tools.drill.ends import ENDS
 from tools.drill.platform import DOWN, FAULTS
 
 UPSTREAM = "message_state_upstream_request_duration_seconds"
@@ -92,3 +94,9 @@ def test_every_fault_of_the_platform_has_its_turn() -> None:
 
 def test_a_scrape_is_read_as_it_stands() -> None:
     assert parse('# HELP x y\nx{a="b c"} 1.5\ny 2\n') == {'x{a="b c"}': 1.5, "y": 2.0}
+
+
+def test_every_end_is_in_the_runbooks_account_of_the_drill() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    assert [name for name in ENDS if f"\nok   {name}\n" not in runbook] == []
+    assert [fault.name for fault in NIGHT if f"\nok   {fault.name}: {fault.told} (" not in runbook] == []
