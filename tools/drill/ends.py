@@ -14,7 +14,7 @@ from tools.drill.platform import Platform
 from tools.drill.service import Service, service, started
 
 GRACE_SECONDS = 1.0
-SETTINGS = {"SHUTDOWN_GRACE": str(GRACE_SECONDS)}
+SETTINGS = {"SHUTDOWN_GRACE": str(GRACE_SECONDS), "API_KEYS": ""}
 TOKEN = "drill-token-0123456789"
 SHOWN_AT_MOST = 5
 """Characters of a credential, in a row."""

@@ -16,9 +16,16 @@ from bench.processes import free_port
 from tools.drill.diagnosis import parse
 
 ROOT = Path(__file__).parent.parent.parent
+CALLERS = ("shop", "crm")
+LOUD = "importer"
 START_SECONDS = 30.0
 PIPE_BYTES = 4096
 """A small pipe, which some lines fill."""
+
+
+def key_of(name: str) -> str:
+    """The key of one of the drill's callers."""
+    return f"key-of-the-drill-{name}"
 
 
 class Service:
@@ -79,6 +86,7 @@ async def started(
         "METRICS_PORT": str(metrics_port),
         "UPSTREAM_URL": url,
         "UPSTREAM_TOKEN": "drill",
+        "API_KEYS": ",".join(f"{name}:{key_of(name)}" for name in (*CALLERS, LOUD)),
         "UPSTREAM_CONNECT_TIMEOUT": "1",
         "UPSTREAM_ATTEMPT_TIMEOUT": "1.5",
         **settings,
