@@ -123,3 +123,4 @@ def test_a_scrape_is_read_as_it_stands() -> None:
 def test_every_end_is_in_the_runbooks_account_of_the_drill() -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
     assert [name for name in ENDS if f"\nok   {name}\n" not in runbook] == []
+    assert [fault.name for fault in NIGHT if f"\nok   {fault.name}: {fault.told} (" not in runbook] == []
