@@ -150,7 +150,7 @@ bench-phones-off: .venv/.run ## entries an hour for a page whose messages stay p
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)
 
-drill: .venv/.run ## rehearse one fault after another: metrics must name each cause, 2 minutes
+drill: .venv/.run ## rehearse one fault after another: metrics must name each cause, each process end well, 2 minutes
 	$(BIN)/python -m tools.drill
 
 lock: ## compile the lock files from pyproject.toml (needs uv)

@@ -21,7 +21,7 @@ from app.api.problems import problem
 from app.api.request_body import limited
 from app.telemetry.logs import request_id_of_log
 from app.telemetry.redaction import Own
-from app.telemetry.tracing import own_trace_id
+from app.telemetry.tracing import hide_request, own_trace_id
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -144,6 +144,7 @@ class RequestContext:
                 message = {**message, "headers": every.headers(scope, own, preflight=preflight)}
             await send(message)
 
+        is_traced = "fastapi.telemetry" in scope and hide_request(scope)  # FastAPI's own key, there while it traces
         token = request_id_of_log.set(request_id)
         inside = scope
         try:
@@ -174,8 +175,8 @@ class RequestContext:
             if inside is not scope:
                 # Metric and log name the route that was found.
                 scope["route"] = inside.get("route")
-            # FastAPI's own key, there while it traces. Asked for here: later the request's span is over.
-            trace_id = own_trace_id() if "fastapi.telemetry" in scope else None
+            # The trace is asked for here: later the request's span is over.
+            trace_id = own_trace_id() if is_traced else None
             every.access_log.end(Ended(scope, perf_counter() - started, trace_id, time()))
 
 

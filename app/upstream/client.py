@@ -5,7 +5,7 @@ import logging
 import time
 import zlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from email.utils import parsedate_to_datetime
 from functools import cached_property
@@ -69,7 +69,8 @@ class UpstreamClient:
 
     ``undocumented_states``, ``raw_words`` (documented states in other words, by word) and ``unreadable`` (by field)
     count what the documentation did not promise. ``account`` has the credentials in force. ``transport`` takes the
-    place of the network in tests and for the sandbox; ``clock`` says when connections are renewed.
+    place of the network in tests and for the sandbox; ``clock`` says when connections are renewed; ``also_hidden``
+    yields what the texts of the platform must not show beside those credentials.
     """
 
     def __init__(
@@ -82,11 +83,13 @@ class UpstreamClient:
         attempt_timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock = time.monotonic,
+        also_hidden: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._address = url
         self._account = account
         self._zone = zone
         self._attempt_timeout = attempt_timeout
+        self._also_hidden = also_hidden
         self._logged_words: set[str] = set()
         self.undocumented_states = 0
         self.raw_words: Counter[str] = Counter()
@@ -141,12 +144,13 @@ class UpstreamClient:
     def _decode(
         self, asked: Mapping[int, bool], reply: "UnreadReply", text: str | InvalidReply | None = None
     ) -> dict[int, Answer]:
+        hidden = (*reply.secrets, *self._also_hidden())
         read = decode(
             reply.status,
             text_of(reply.body) if text is None else text,
             asked,
             self._zone,
-            lambda message: clean_message(message, reply.secrets),
+            lambda message: clean_message(message, hidden),
             retry_after=reply.retry_after,
         )
         self.raw_words.update(read.raw_words)

@@ -297,6 +297,8 @@ class _Reader:
             self._reply.unreadable.append("state")
             return InvalidReply("the state in the platform's entry cannot be read")
         known = documented(word)
+        if known is None and self._redact(word) is None:
+            return InvalidReply("the state in the platform's entry is a credential")
         if known is not None and known != state:
             self._reply.raw_words.append(raw_word(word))
         return known or word

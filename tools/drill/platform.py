@@ -57,6 +57,7 @@ FAULTS: dict[str, Callable[[Entries], Awaitable[Reply]]] = {
     "throttled": _at_once(lambda _: (429, "Retry-After: 2\r\n", "")),
     "not JSON": _at_once(lambda _: (200, "", "<html>maintenance</html>")),
     "refuses": _at_once(lambda _: refusal("The archive is being rebuilt")),
+    "repeats the token, cut": _at_once(lambda entries: refusal(f"no right for {str(entries[0]['token'])[:14]}…")),
     "answers only the first entry": _at_once(lambda entries: states(entries[:1])),
     "unknown state": _at_once(lambda entries: states(entries, "delayed")),
     "knows no message": _at_once(lambda _: (200, "", "[]")),
