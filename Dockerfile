@@ -19,7 +19,7 @@ COPY --chmod=644 LICENSE .
 COPY --chmod=755 app app
 # The root file system is read-only at run time, so bytecode is written now: of the standard library (which comes
 # without it) only what the service imports.
-RUN ["python", "-c", "import app.__main__, encodings.idna, http.client, uvloop, uvicorn.lifespan.on, uvicorn.protocols.http.httptools_impl"]
+RUN ["python", "-c", "import app.__main__, app.server.start, encodings.idna, http.client, uvloop, uvicorn.lifespan.on, uvicorn.protocols.http.httptools_impl"]
 
 ENV HOST=0.0.0.0 \
     PYTHONUNBUFFERED=1

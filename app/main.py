@@ -25,6 +25,7 @@ from app.service import build_service
 from app.settings import Settings
 from app.settings.rotation import Secrets
 from app.telemetry import tracing
+from app.telemetry.log_writer import LogWriter
 from app.upstream import sandbox
 
 
@@ -34,17 +35,27 @@ def create_app(
     secrets: Secrets | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = time.monotonic,
+    wall_clock: Clock = time.time,
     every_half_second: Callable[[], None] = lambda: None,
     jitter: Callable[[float, float], float] = random.uniform,
+    output: LogWriter | None = None,
 ) -> FastAPI:
     """The application for these settings; its service is ``app.state.service``.
 
     Nothing is opened before the lifespan starts. ``secrets`` are those of the settings where none are given;
-    ``transport`` takes the place of the network towards the platform, ``clock`` that of the system's;
-    ``every_half_second`` is called in that rhythm while the service runs; ``jitter`` draws a number between two others.
+    ``transport`` takes the place of the network towards the platform, ``clock`` that of the system's monotonic seconds,
+    ``wall_clock`` that of its seconds since 1970; ``every_half_second`` is called in that rhythm while the service
+    runs; ``jitter`` draws a number between two others; ``output`` is what the log goes to, where it has metrics.
     """
     service = build_service(
-        settings, secrets=secrets, transport=transport, clock=clock, every_half_second=every_half_second, jitter=jitter
+        settings,
+        secrets=secrets,
+        transport=transport,
+        clock=clock,
+        wall_clock=wall_clock,
+        every_half_second=every_half_second,
+        jitter=jitter,
+        output=output,
     )
 
     @asynccontextmanager

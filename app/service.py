@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,17 +18,20 @@ import httpx
 from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
-from app.collectors import engine_metrics, watcher_metrics
-from app.lookup.cache.base import Cache, Lifetimes
+from app.collectors import caller_metrics, engine_metrics, log_metrics, watcher_metrics
+from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
+from app.lookup.caller import Caller
 from app.lookup.engine import Engine
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock, CredentialLockout
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.settings import Settings
 from app.settings.rotation import LOOK_SECONDS, Secrets
+from app.telemetry.log_writer import LogWriter
 from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
@@ -83,9 +87,16 @@ class Service:
     def refresh_secrets(self) -> None:
         """Read secret files anew, and put what has changed into force."""
         changed = self.secrets.refresh()
+        if "api_keys" in changed:
+            self.watcher.subscriptions.revoke(self._may_ask)
         if any(name.startswith("upstream_") for name in changed):
             self.account.reload()
             self.engine.credentials_changed()
+
+    def _may_ask(self, caller: Caller) -> bool:
+        """Whether the key that a caller has shown is in force."""
+        keys = self.secrets.api_keys
+        return keys is None or keys.has(caller.key)
 
     async def _rotate_secrets(self) -> None:
         while True:
@@ -108,18 +119,29 @@ def build_service(
     secrets: Secrets | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
     clock: Clock = time.monotonic,
+    wall_clock: Clock = time.time,
     every_half_second: Callable[[], None] = lambda: None,
     jitter: Callable[[float, float], float] = random.uniform,
+    output: LogWriter | None = None,
 ) -> Service:
     """The service for these settings; nothing is opened yet.
 
     ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
-    the platform, ``clock`` that of the system's; ``jitter`` draws a number between two others.
+    the platform, ``clock`` that of the system's monotonic seconds, ``wall_clock`` that of its seconds since 1970;
+    ``jitter`` draws a number between two others; ``output`` is what the log goes to.
     """
     secrets = secrets or Secrets(settings)
     metrics = Metrics(__version__)
     account = Account(lambda: _credentials(settings, secrets))
-    lifetimes = Lifetimes(settings.pending_ttl, settings.delivered_ttl, settings.final_ttl, settings.not_found_ttl)
+    lifetimes = Lifetimes(
+        pending=settings.pending_ttl,
+        delivered=settings.delivered_ttl,
+        final=settings.final_ttl,
+        not_found=settings.not_found_ttl,
+        pending_max=settings.pending_ttl_max,
+        delivered_max=settings.delivered_ttl_max,
+        wall_clock=wall_clock,
+    )
     client = _client(settings, account, transport, clock)
     subscriptions = Subscriptions(clock, max_waiters=settings.max_waiters)
     memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
@@ -150,16 +172,19 @@ def build_service(
         renew_credentials=renew_credentials,
         jitter=jitter,
     )
+    quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
     read_webhook = WebhookReader(settings.upstream_timezone)
+    metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
-    metrics.read_at_scrape(watcher_metrics(watcher, read_webhook))
+    metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
+    metrics.read_at_scrape(caller_metrics(subscriptions, Counter() if quotas is None else quotas.refused))
     return Service(
         settings=settings,
         secrets=secrets,
         lifecycle=Lifecycle(),
         metrics=metrics,
-        quotas=Quotas(clock, settings.rate_limit) if settings.rate_limit else None,
+        quotas=quotas,
         account=account,
         client=client,
         cache=cache,

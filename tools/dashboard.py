@@ -112,6 +112,15 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 "ops",
                 [(_rate(f"{M}_http_connections_closed_total", by="limit"), "{{limit}}")],
             ),
+            (
+                "Log lines lost, and how long a write has waited",
+                "Above 1 s nobody reads the log; lost lines are seen by nobody.",
+                "short",
+                [
+                    (_rate(f"{M}_log_lines_lost_total", by="instance"), "lost a second, {{instance}}"),
+                    (_gauge(f"{M}_log_stuck_seconds"), "seconds, {{instance}}"),
+                ],
+            ),
             ("Versions", "", "short", [(_gauge(f"{M}_build_info", by="version", how="count"), "{{version}}")]),
         ],
     ),
@@ -177,22 +186,33 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 "reqps",
                 [(_rate(f"{HTTP}_count", 'route!~"/livez|/readyz"', by="route, method"), "{{method}} {{route}}")],
             ),
+            (
+                "Refused by a limit of their own",
+                "RATE_LIMIT, and the share of MAX_WAITERS that one caller may have.",
+                "ops",
+                [
+                    (_rate(f"{M}_rate_limited_total", by="caller"), "requests, {{caller}}"),
+                    (_rate(f"{M}_refused_waits_total", by="caller, limit"), "waits, {{caller}} ({{limit}})"),
+                ],
+            ),
             ("Requests by status", "", "reqps", [(_rate(f"{HTTP}_count", by="status"), "{{status}}")]),
             (
                 "Who waits, and for how many messages",
                 "At MAX_WAITERS more are refused.",
                 "short",
                 [
+                    (_gauge(f"{M}_waited_messages", by="caller", how="sum"), "waited for, {{caller}}"),
                     (_gauge(f"{M}_waiters"), "waiters, {{instance}}"),
                     (_gauge(f"{M}_watched_ids"), "messages, {{instance}}"),
                 ],
             ),
             (
-                "Rounds for those who wait, and the webhook's entries",
+                "Rounds for those who wait, entries saved, and the webhook's entries",
                 "",
                 "ops",
                 [
                     (_rate(f"{M}_watch_rounds_total"), "rounds"),
+                    (_rate(f"{M}_saved_entries_total", by="by"), "saved by {{by}}"),
                     (_rate(f"{M}_webhook_entries_total", by="result"), "webhook: {{result}}"),
                 ],
             ),

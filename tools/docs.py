@@ -184,7 +184,9 @@ def settings() -> list[tuple[str, FieldInfo]]:
 
 def default(field: FieldInfo) -> str:
     """The default as it would be written in a variable; empty where there is none."""
-    return "" if field.default is None else str(field.default)
+    extra = field.json_schema_extra
+    value = extra["default"] if isinstance(extra, dict) and "default" in extra else field.default
+    return "" if value is None else str(value)
 
 
 def why(field: FieldInfo) -> str:

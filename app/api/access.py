@@ -9,12 +9,13 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.client_address import KEPT, caller_at, client_address
 from app.api.problems import problem
 from app.lookup.caller import Caller
-from app.settings.parsed import Network
+from app.settings.addresses import Network
 from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
@@ -46,19 +47,23 @@ class Access:
             return
         state = scope.setdefault("state", {})
         keys = self._secrets.api_keys
-        name = None
         if keys is not None and needs_key(scope["path"]):
             given = credential(scope)
-            name = None if given is None else keys.name_of(given)
-            if name is None:
+            holder = None if given is None else keys.holder_of(given)
+            if holder is None:
                 state["logged_caller"] = client_address(scope, self._proxies)
-                await problem(scope, "unauthenticated", headers={"WWW-Authenticate": CHALLENGE})(scope, receive, send)
+                await unauthenticated(scope)(scope, receive, send)
                 return
-            state["logged_caller"], state["caller"] = name, Caller(name, name)
+            state["logged_caller"], state["caller"] = holder.name, Caller(holder.name, holder.name, holder.digest)
         else:
             address = state["logged_caller"] = client_address(scope, self._proxies)
             state["caller"] = self._caller_at(address)
         await self._app(scope, receive, send)
+
+
+def unauthenticated(scope: Scope) -> Response:
+    """The answer to a request without a key that is in force."""
+    return problem(scope, "unauthenticated", headers={"WWW-Authenticate": CHALLENGE})
 
 
 def credential(scope: Scope) -> bytes | None:

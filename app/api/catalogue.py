@@ -201,8 +201,8 @@ _ROWS = [
     ProblemType(
         "overloaded", 503, "Overloaded",
         "This replica cannot take the request just now.",
-        "Too many ids are waiting for the platform already, too many callers wait for news (`MAX_WAITERS`), or this "
-        "replica is starting or stopping.",
+        "Too many ids are waiting for the platform already, too many messages are waited for (`MAX_WAITERS`, of which "
+        "one caller has three quarters), or this replica is starting or stopping.",
         "Try again after `Retry-After`; another replica may answer at once.",
         "If it lasts: the platform is slower than the demand. See `UPSTREAM_MAX_IN_FLIGHT`, `UPSTREAM_BATCH_SIZE` "
         "and `MAX_QUEUED_IDS`.",

@@ -1,7 +1,7 @@
 """Server-sent events: one stream for the states of many messages (HTML standard, section 9.2)."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import Callable, Iterable
 from typing import Annotated
 
 from fastapi import APIRouter, Header, Query, Request
@@ -15,8 +15,8 @@ from app.api.render import dump, state_body
 from app.api.request_context import DeferredResponse, is_head
 from app.api.schemas import EXAMPLE_ID, MAX_WATCHED, StreamIds
 from app.lookup.failures import Overloaded
-from app.lookup.record import MessageRecord
-from app.lookup.subscriptions import Snapshot, Subscription
+from app.lookup.record import Answer, MessageRecord
+from app.lookup.subscriptions import Subscription
 from app.lookup.watcher import Watcher
 
 COMMENT_SECONDS = 15.0
@@ -27,6 +27,8 @@ RETRY_MS = (1000, 5000)
 # Ingresses gather what they pass on, and development servers compress it, unless they are told not to
 # (X-Accel-Buffering is nginx's).
 _HEADERS = {"Cache-Control": "no-store, no-transform", "X-Accel-Buffering": "no"}
+_MEDIA_TYPE = "text/event-stream"
+_RAW_HEADERS = StreamingResponse(iter(()), headers=_HEADERS, media_type=_MEDIA_TYPE).raw_headers
 _COMMENT = b": still here\n\n"
 # Without data a browser would not show the event to the page.
 _END = b"event: end\nid: end\ndata: {}\n\n"
@@ -87,71 +89,110 @@ async def stream_message_states(
     if refusal is not None:
         return refusal
     if is_head(request.scope):
-        return StreamingResponse(iter(()), headers=_HEADERS, media_type=_Stream.media_type)
+        return StreamingResponse(iter(()), headers=_HEADERS, media_type=_MEDIA_TYPE)
     service = service_of(request)
-    watcher = service.watcher
     try:
-        subscription = watcher.subscribe(ids, detail, request.state.caller)
+        subscription = service.watcher.subscribe(ids, detail, request.state.caller)
     except Overloaded as failure:
         return failure_problem(request.scope, ids[0], failure)
-    return DeferredResponse(_Stream(watcher, subscription, request.scope, service.jitter))
+    return DeferredResponse(_Stream(service.watcher, subscription, service.jitter))
 
 
-class _Stream(StreamingResponse):
-    """Lets go of its subscription however it ends, before its first byte as well."""
+class _Stream:
+    """One caller's stream. It lets go of its subscription however it ends, before its first byte as well.
 
-    media_type = "text/event-stream"
+    While nothing changes, all that it keeps beside the subscription is what it has told: the answers themselves, which
+    all who wait for a message share, and not the events made of them.
+    """
 
-    def __init__(
-        self, watcher: Watcher, subscription: Subscription, scope: Scope, jitter: Callable[[float, float], float]
-    ) -> None:
-        super().__init__(_events(watcher, subscription, scope, jitter), headers=_HEADERS)
+    __slots__ = ("_gone", "_jitter", "_subscription", "_told", "_watcher")
+
+    def __init__(self, watcher: Watcher, subscription: Subscription, jitter: Callable[[float, float], float]) -> None:
+        self._watcher = watcher
         self._subscription = subscription
+        self._jitter = jitter
+        self._told: dict[int, Answer] = {}
+        self._gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Stream until the end, or until the caller leaves."""
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a coroutine runs in a task
+        leaving = asyncio.create_task(self._cancel_when_gone(receive, task))
         try:
-            await super().__call__(scope, receive, send)
+            await send({"type": "http.response.start", "status": 200, "headers": _RAW_HEADERS})
+            await self._events(scope, send)
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except asyncio.CancelledError:
+            if not self._gone:
+                raise
+            task.uncancel()
         finally:
+            leaving.cancel()
             self._subscription.close()
 
+    async def _cancel_when_gone(self, receive: Receive, task: asyncio.Task[None]) -> None:
+        """Let go of a caller that hangs up, with what is being looked up for it."""
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        self._gone = True
+        task.cancel()
 
-async def _events(
-    watcher: Watcher, subscription: Subscription, scope: Scope, jitter: Callable[[float, float], float]
-) -> AsyncIterator[bytes]:
-    clock = asyncio.get_running_loop().time
-    ids, detail = subscription.ids, subscription.detail
-    told: dict[int, bytes] = {}
-    await watcher.look_up(ids, detail, caller=subscription.caller)
-    news: Iterable[int] = ids
-    comment_at = clock() + COMMENT_SECONDS
-    while True:
-        await watcher.complete(subscription, news)
-        fresh = {id_: _event(scope, id_, watcher.snapshot(id_), subscription) for id_ in news}
-        changed = {id_: event for id_, event in fresh.items() if event and event != told.get(id_)}
-        told |= changed
-        if changed:
-            yield b"".join(changed.values())
-        if all(watcher.snapshot(id_).settled and watcher.snapshot(id_).serves(detail) for id_ in ids):
-            yield _END
-            return
-        news = await subscription.changes(comment_at - clock())
-        if subscription.over and not news:
-            yield b"retry: %d\n\n" % jitter(*RETRY_MS)
-            return
-        if clock() >= comment_at:
-            comment_at = clock() + COMMENT_SECONDS
-            yield _COMMENT
+    async def _events(self, scope: Scope, send: Send) -> None:
+        clock = asyncio.get_running_loop().time
+        watcher, subscription = self._watcher, self._subscription
+        comment_at = clock() + COMMENT_SECONDS
+        await watcher.look_up(subscription.ids, subscription.detail, caller=subscription.caller)
+        news: Iterable[int] = subscription.ids
+        while True:
+            await watcher.complete(subscription, news)
+            if subscription.revoked:
+                return
+            await _send_some(send, self._changed(scope, news))
+            if all(self._is_settled(id_) for id_ in subscription.ids):
+                await _send_some(send, _END)
+                return
+            news = await subscription.changes(comment_at - clock())
+            if subscription.over and not news and not subscription.revoked:
+                await _send_some(send, b"retry: %d\n\n" % self._jitter(*RETRY_MS))
+                return
+            if clock() >= comment_at:
+                comment_at = clock() + COMMENT_SECONDS
+                await _send_some(send, _COMMENT)
+
+    def _changed(self, scope: Scope, ids: Iterable[int]) -> bytes:
+        """The events for those of the messages whose event is another one than the last."""
+        events = []
+        for id_ in ids:
+            answer = self._tellable(id_)
+            told = self._told.get(id_)
+            if answer is None or answer is told:
+                continue
+            self._told[id_] = answer
+            event = self._event(scope, id_, answer)
+            if told is None or event != self._event(scope, id_, told):
+                events.append(event)
+        return b"".join(events)
+
+    def _tellable(self, id_: int) -> Answer | None:
+        """What to tell of a message now; None where nothing is known yet."""
+        view = self._watcher.snapshot(id_)
+        if isinstance(view.answer, MessageRecord):
+            return view.answer if view.serves(self._subscription.detail) else None
+        failure = view.answer or view.failure
+        # Only this replica stops: the next one knows the message, or asks for it.
+        return None if self._subscription.over and isinstance(failure, Overloaded) else failure
+
+    def _event(self, scope: Scope, id_: int, answer: Answer) -> bytes:
+        if isinstance(answer, MessageRecord):
+            return b"event: state\ndata: " + state_body(answer, self._subscription.detail) + b"\n\n"
+        return b"event: problem\ndata: " + dump(failure_entry(scope, id_, answer)) + b"\n\n"
+
+    def _is_settled(self, id_: int) -> bool:
+        view = self._watcher.snapshot(id_)
+        return view.settled and view.serves(self._subscription.detail)
 
 
-def _event(scope: Scope, id_: int, view: Snapshot, subscription: Subscription) -> bytes:
-    """What to send for a message now; nothing where nothing is known yet."""
-    if isinstance(view.answer, MessageRecord):
-        if not view.serves(subscription.detail):
-            return b""
-        return b"event: state\ndata: " + state_body(view.answer, subscription.detail) + b"\n\n"
-    failure = view.answer or view.failure
-    # Only this replica stops: the next one knows the message, or asks for it.
-    if failure is None or (subscription.over and isinstance(failure, Overloaded)):
-        return b""
-    return b"event: problem\ndata: " + dump(failure_entry(scope, id_, failure)) + b"\n\n"
+async def _send_some(send: Send, events: bytes) -> None:
+    if events:
+        await send({"type": "http.response.body", "body": events, "more_body": True})

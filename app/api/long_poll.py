@@ -6,6 +6,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from app.api.access import unauthenticated
 from app.api.caching import etag, if_none_match, matches, state_response, wants_fresh
 from app.api.context import service_of
 from app.api.problems import failure_problem
@@ -72,6 +73,8 @@ class _Wait:
         return _is_hopeless(view) or _is_news(view, self._subscription.detail, if_none_match(scope))
 
     def _response(self, scope: Scope, source: Source) -> Response:
+        if self._subscription.revoked:
+            return unauthenticated(scope)
         (id_,), detail = self._subscription.ids, self._subscription.detail
         view = self._watcher.snapshot(id_)
         if (

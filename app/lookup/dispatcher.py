@@ -26,9 +26,10 @@ from app.lookup.failures import (
     RepeatedRequest,
     TimedOut,
 )
+from app.lookup.lifetimes import Cached, Update
 from app.lookup.policy import Clock, Permit, Policy
 from app.lookup.queue import Entry, Queue
-from app.lookup.record import Answer, Cacheable
+from app.lookup.record import Cacheable
 from app.lookup.resolution import Findings, Outcome, Resolution
 from app.telemetry.redaction import Own
 from app.telemetry.tracing import serving
@@ -38,7 +39,7 @@ CALLERS_PER_TURN = 25
 nobody else is served, and come back all together with their next questions: then the service waits idly for the
 platform, and the platform for the service."""
 
-OnUpdate = Callable[[int, Answer], None]
+OnUpdate = Callable[[int, Update], None]
 OnRequest = Callable[[str, float, int], None]
 """Takes an attempt's result ("ok", "cancelled" or a problem's slug), its seconds and its entries."""
 
@@ -296,9 +297,10 @@ class Dispatcher:
         for id_, answer in findings.answers:
             if isinstance(answer, RepeatedRequest):
                 self._batching.withhold(id_, answer)
-            kept = self._cache.put(id_, answer) if isinstance(answer, Cacheable) else answer
-            self._on_update(id_, kept)
-            woken += self._queue.answer(batch.open.pop(id_), kept)
+            update = self._cache.put(id_, answer) if isinstance(answer, Cacheable) else answer
+            self._on_update(id_, update)
+            counts = update.answer if isinstance(update, Cached) else update
+            woken += self._queue.answer(batch.open.pop(id_), counts)
             if woken >= CALLERS_PER_TURN:
                 woken = 0
                 await asyncio.sleep(0)

@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from app.lookup.batching import Batching
-from app.lookup.cache.base import Cache, Cached, Lifetimes
+from app.lookup.cache.base import Cache
 from app.lookup.caller import INTERNAL, Caller
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
+from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.policy import Clock, CredentialLockout, Policy
 from app.lookup.queue import Queue, Source
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
@@ -18,12 +19,16 @@ from app.telemetry.tracing import current_span
 
 
 class LookupResult(NamedTuple):
-    """An answer, how old it is and how long its kind is good for (both in seconds), and where it came from."""
+    """An answer, how old it is and how long its kind is good for (both in seconds), and where it came from.
+
+    ``ttl``: how long it is good for itself, with the growth of a state that lasts.
+    """
 
     answer: Answer
     age: float
     lifetime: float
     source: Source
+    ttl: float = 0.0
 
 
 class Engine:
@@ -47,7 +52,7 @@ class Engine:
         deadline: float,
         max_queued: int,
         longest_lockout: float = CredentialLockout.LONGEST,
-        on_update: OnUpdate = lambda _id, _answer: None,
+        on_update: OnUpdate = lambda _id, _update: None,
         on_request: OnRequest = lambda _result, _seconds, _entries: None,
         renew_credentials: Callable[[], bool] = lambda: False,
         jitter: Callable[[float, float], float] = random.uniform,
@@ -92,17 +97,21 @@ class Engine:
         ``on_result`` is called with each result as soon as it is there, while the platform may still work on others.
         """
         distinct = list(dict.fromkeys(ids))
-        cached = await self._cache.get_many(distinct, detail)
+        cached = await self._cache.get_many(distinct, detail, serving=not fresh)
         now = self._clock()
         results: dict[int, LookupResult] = {}
         missing: list[int] = []
 
-        def take(id_: int, answer: Answer, source: Source, age: float = 0.0) -> None:
+        def take(id_: int, answer: Answer, source: Source, known: Cached | None = None) -> None:
             self.lookups[source] += 1
             if isinstance(answer, LookupFailure):
                 self.failures[answer.slug] += 1
-            lifetime = self._lifetimes.of(answer) if isinstance(answer, Cacheable) else 0.0
-            result = results[id_] = LookupResult(answer, age, lifetime, source)
+            if known is not None:
+                result = LookupResult(answer, now - known.replied_at, known.max_age, source, known.ttl)
+            else:
+                lifetime = self._lifetimes.of(answer) if isinstance(answer, Cacheable) else 0.0
+                result = LookupResult(answer, 0.0, lifetime, source, lifetime)
+            results[id_] = result
             on_result(id_, result)
 
         for id_ in distinct:
@@ -110,7 +119,7 @@ class Engine:
             if known is None or not _serves(known, detail, fresh):
                 missing.append(id_)
             else:
-                take(id_, known.answer, Source.CACHE, now - known.replied_at)
+                take(id_, known.answer, Source.CACHE, known)
         if missing:
             refusal = self._closed or self.policy.refusal()
             wanted: list[int] = []
@@ -136,13 +145,14 @@ class Engine:
 
     async def report(self, reports: Sequence[MessageRecord]) -> None:
         """Take what the platform reports by itself: late, twice, in any order, and without parts and price."""
-        cached = await self._cache.get_many({report.id for report in reports})
+        cached = await self._cache.get_many({report.id for report in reports}, serving=False)
         known: dict[int, Cacheable] = {id_: each.answer for id_, each in cached.items()}
         for report in reports:
             old = known.get(report.id)
             merged = merge(report, old, in_order=False)
             if merged is not old:
-                kept = known[report.id] = self._cache.put(report.id, merged)
+                kept = self._cache.put(report.id, merged, reported=True)
+                known[report.id] = kept.answer
                 self._on_update(report.id, kept)
 
     def credentials_changed(self) -> None:

@@ -6,23 +6,26 @@ All of them end in ``on_update``, which wakes whoever waits for the message, whe
 
 import asyncio
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from app.lookup.caller import INTERNAL, Caller
 from app.lookup.failures import AccountLocked, CredentialsRejected, LookupFailure, MessageNotFound, Overloaded
+from app.lookup.lifetimes import Cached, Update
 from app.lookup.policy import Clock
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
 
 
 class Snapshot(NamedTuple):
     """What is known of a message: the last answer of the platform and its second, and the failure since then and its
-    second."""
+    second. ``ttl``: seconds in which whichever came last is not asked for again."""
 
     answer: Cacheable | None
     replied_at: float
     failure: LookupFailure | None
     failed_at: float = -math.inf
+    ttl: float = 0.0
 
     def serves(self, detail: bool) -> bool:
         """Whether there is an answer that has what is wanted."""
@@ -36,16 +39,19 @@ class Snapshot(NamedTuple):
         )
 
 
+Limit = Literal["all", "caller"]
+"""What has no room: ``max_waiters``, or the caller's share of it."""
+
 NOTHING_KNOWN = Snapshot(None, -math.inf, None)
 
 
 class Subscription:
     """One caller's wait for changes of some messages. Use it as a context manager, or ``close`` it.
 
-    ``over``: no change will come any more, since the service stops or the caller has left.
+    ``over``: no change will come any more, since the service stops, the caller has left, or its key is ``revoked``.
     """
 
-    __slots__ = ("_changed", "_forget", "_waker", "caller", "detail", "ids", "over")
+    __slots__ = ("_changed", "_forget", "_waker", "caller", "detail", "ids", "over", "revoked")
 
     def __init__(
         self, ids: Iterable[int], detail: bool, caller: Caller, forget: "Callable[[Subscription], None]"
@@ -57,6 +63,7 @@ class Subscription:
         self.detail = detail
         self.caller = caller
         self.over = False
+        self.revoked = False
 
     def __enter__(self) -> "Subscription":
         return self
@@ -92,6 +99,11 @@ class Subscription:
         self.over = True
         self._wake()
 
+    def revoke(self) -> None:
+        """Its caller may no longer ask."""
+        self.revoked = True
+        self.end()
+
     def close(self) -> None:
         """Let go of everything; may be called twice."""
         self.end()
@@ -123,11 +135,22 @@ class Watched:
 
 
 class Subscriptions:
-    """All who wait, by message. ``max_waiters`` bounds the subscriptions."""
+    """All who wait, by message.
+
+    ``max_waiters``: messages that may be waited for, counted once for each who waits for them: a wait is 1, a stream of
+    100 is 100. One caller has three quarters of it at most, so that no caller alone keeps the others out; who waits for
+    nothing yet may always begin, with a stream longer than its share as well. ``held`` are those messages and
+    ``refused`` those that had no room, both by the caller's label.
+    """
 
     def __init__(self, clock: Clock, *, max_waiters: int) -> None:
         self._clock = clock
         self._max_waiters = max_waiters
+        self._share = max_waiters * 3 // 4
+        self._by_caller: Counter[str] = Counter()
+        self.messages = 0
+        self.held: Counter[str] = Counter()
+        self.refused: Counter[tuple[str, Limit]] = Counter()
         self._ended = False
         self._watched: dict[int, Watched] = {}
         self._subscriptions: set[Subscription] = set()
@@ -154,12 +177,15 @@ class Subscriptions:
         return watched.snapshot if watched is not None else NOTHING_KNOWN
 
     def subscribe(self, ids: Iterable[int], detail: bool, caller: Caller = INTERNAL) -> Subscription:
-        """Begin to wait. Raises Overloaded where too many wait already."""
-        if len(self._subscriptions) >= self._max_waiters:
-            raise Overloaded("too many callers wait", retry_after=1)
+        """Begin to wait. Raises Overloaded where too many messages are waited for already."""
         subscription = Subscription(ids, detail, caller, self._forget)
+        limit = self._exceeded(caller, len(subscription.ids))
+        if limit is not None:
+            self.refused[caller.label, limit] += len(subscription.ids)
+            raise Overloaded("too many messages are waited for", retry_after=1)
         subscription.over = self._ended
         self._subscriptions.add(subscription)
+        self._count(caller, len(subscription.ids))
         for id_ in subscription.ids:
             watched = self._watched.get(id_)
             if watched is None:
@@ -168,21 +194,27 @@ class Subscriptions:
             watched.details += detail
         return subscription
 
-    def on_update(self, id_: int, answer: Answer, age: float = 0.0) -> None:
-        """There is an answer about a message, from wherever. ``age``: of a failure that was kept, in seconds."""
+    def on_update(self, id_: int, update: Update) -> None:
+        """There is an answer about a message, from wherever."""
         watched = self._watched.get(id_)
         if watched is None:
             return
+        if isinstance(update, Cached):
+            self._update(watched, id_, update.answer, update.replied_at, update.ttl)
+        else:
+            self._update(watched, id_, update, self._clock(), 0.0)
+
+    def _update(self, watched: Watched, id_: int, answer: Answer, replied_at: float, ttl: float) -> None:
         # A slow neighbour in the same poll cycle does not hold up the next one for this id.
         watched.end_poll()
         before = watched.snapshot
         if isinstance(answer, MessageRecord | MessageNotFound):
             # The cache may have dropped a final state, or parts and price; those who wait have seen them.
             known = merge(answer, before.answer, in_order=True)
-            watched.snapshot = Snapshot(known, self._clock(), None)
+            watched.snapshot = Snapshot(known, replied_at, None, ttl=ttl)
             changed = not _same(known, before.answer)
         else:
-            watched.snapshot = before._replace(failure=answer, failed_at=self._clock() - age)
+            watched.snapshot = before._replace(failure=answer, failed_at=replied_at, ttl=ttl)
             # Where a state is known most failures change nothing for those who wait.
             matters = before.answer is None or isinstance(answer, CredentialsRejected | AccountLocked)
             changed = matters and type(answer) is not type(before.failure)
@@ -190,16 +222,16 @@ class Subscriptions:
             for subscription in watched.subscriptions:
                 subscription.notify(id_)
 
-    def learn(self, id_: int, answer: Answer, age: float, detail: bool) -> None:
+    def learn(self, id_: int, answer: Answer, age: float, ttl: float, detail: bool) -> None:
         """Take what a lookup for those who wait brought, where nobody was told: cached answers, refusals to ask."""
         watched = self._watched.get(id_)
         if watched is None:
             return
         if not isinstance(answer, MessageRecord | MessageNotFound):
-            self.on_update(id_, answer, age)
+            self._update(watched, id_, answer, self._clock() - age, ttl)
         elif not watched.snapshot.serves(detail):
             known = merge(answer, watched.snapshot.answer, in_order=True)
-            watched.snapshot = Snapshot(known, self._clock() - age, watched.snapshot.failure)
+            watched.snapshot = watched.snapshot._replace(answer=known, replied_at=self._clock() - age, ttl=ttl)
 
     def end(self) -> None:
         """End all waits, and those that still begin: the service stops."""
@@ -207,10 +239,31 @@ class Subscriptions:
         for subscription in self._subscriptions:
             subscription.end()
 
+    def revoke(self, may_ask: Callable[[Caller], bool]) -> None:
+        """End the waits of callers who may no longer ask."""
+        for subscription in self._subscriptions:
+            if not may_ask(subscription.caller):
+                subscription.revoke()
+
+    def _exceeded(self, caller: Caller, messages: int) -> Limit | None:
+        """The limit that leaves no room for so many messages more; None where there is room."""
+        if self.messages and self.messages + messages > self._max_waiters:
+            return "all"
+        held = self._by_caller.get(caller.identity, 0)
+        return "caller" if held and held + messages > self._share else None
+
+    def _count(self, caller: Caller, messages: int) -> None:
+        self.messages += messages
+        self.held[caller.label] += messages
+        self._by_caller[caller.identity] += messages
+        if not self._by_caller[caller.identity]:
+            del self._by_caller[caller.identity]
+
     def _forget(self, subscription: Subscription) -> None:
         if subscription not in self._subscriptions:
             return
         self._subscriptions.remove(subscription)
+        self._count(subscription.caller, -len(subscription.ids))
         for id_ in subscription.ids:
             watched = self._watched[id_]
             watched.subscriptions.remove(subscription)

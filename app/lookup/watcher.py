@@ -1,7 +1,8 @@
 """Polls the platform for those who wait.
 
 Poll cycles come on a grid of ``PENDING_TTL`` that begins with the first who waits and ends after the last, so that ids
-which different callers watch travel together. An id that was answered just before a cycle waits for the next one.
+which different callers watch travel together. An id that was answered just before a cycle waits for the next one; one
+whose state has lasted sits out the cycles in which its answer is still good.
 """
 
 import asyncio
@@ -10,12 +11,13 @@ import math
 from collections.abc import Iterable
 from contextvars import Context
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.caller import INTERNAL, Caller
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock
-from app.lookup.record import Cacheable, MessageRecord
+from app.lookup.queue import Source
+from app.lookup.record import Cacheable
 from app.lookup.subscriptions import Snapshot, Subscription, Subscriptions, Watched
 
 SHORTEST_CYCLE = 0.1
@@ -24,11 +26,17 @@ YOUNG = 0.05
 """An answer younger than this part of a cycle is good until the next one: then it is 105 % of a cycle old, which
 keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
 
+_TOLD = (Source.UPSTREAM, Source.JOINED)
+
 log = logging.getLogger(__name__)
 
 
 class Watcher:
-    """Keeps what is known of watched messages fresh. ``cycles`` counts poll cycles in which something was asked."""
+    """Keeps what is known of watched messages fresh.
+
+    ``cycles`` counts poll cycles in which something was asked; ``saved`` entries that would have been sent if
+    lifetimes did not grow.
+    """
 
     def __init__(self, engine: Engine, subscriptions: Subscriptions, clock: Clock, lifetimes: Lifetimes) -> None:
         self._engine = engine
@@ -41,6 +49,7 @@ class Watcher:
         self._polls: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.cycles = 0
+        self.saved = 0
 
     def subscribe(self, ids: Iterable[int], detail: bool, caller: Caller = INTERNAL) -> Subscription:
         """Begin to wait. Raises Overloaded where too many wait already."""
@@ -64,7 +73,9 @@ class Watcher:
         """Ask the engine for those who wait: for one caller of them, or for all."""
         results = await self._engine.lookup(ids, detail, fresh=fresh, caller=caller)
         for id_, result in results.items():
-            self.subscriptions.learn(id_, result.answer, result.age, detail)
+            if result.source in _TOLD and isinstance(result.answer, Cacheable):
+                continue  # by the platform's reply, and all who wait were told of that
+            self.subscriptions.learn(id_, result.answer, result.age, result.ttl, detail)
         return results
 
     async def complete(self, subscription: Subscription, ids: Iterable[int]) -> None:
@@ -125,17 +136,21 @@ class Watcher:
         complete = known.serves(watched.details > 0)
         if known.settled and complete:
             return False
+        asked_at, ttl, shortest = known.replied_at, 0.0, 0.0
         if isinstance(known.failure, AboutOneMessage):
             # An error text of this message: asked again when the cache forgets it, like an unknown id.
-            return now - known.failed_at > (self._cycles(known.failure) - 1 + YOUNG) * self._seconds
-        cycles = 1
-        if isinstance(known.answer, MessageRecord) and complete and known.failure is None:
-            cycles = self._cycles(known.answer)
-        return now - known.replied_at > (cycles - 1 + YOUNG) * self._seconds
+            asked_at, ttl, shortest = known.failed_at, known.ttl, self._lifetimes.of(known.failure)
+        elif known.answer is not None and complete and known.failure is None:
+            ttl, shortest = known.ttl, self._lifetimes.of(known.answer)
+        passed = (now - asked_at) / self._seconds - YOUNG
+        if passed > self._cycles(ttl) - 1:
+            return True
+        self.saved += passed > 0 and math.ceil(passed) % self._cycles(shortest) == 0
+        return False
 
-    def _cycles(self, answer: Cacheable) -> int:
+    def _cycles(self, ttl: float) -> int:
         """After how many poll cycles an answer is asked for again."""
-        return max(1, int(self._lifetimes.of(answer) / self._seconds))
+        return max(1, int(ttl / self._seconds))
 
     async def _poll(self, ids: list[int], detail: bool) -> None:
         try:

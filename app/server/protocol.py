@@ -29,7 +29,7 @@ from typing import Any, NoReturn, cast
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -37,6 +37,7 @@ from app.api.request_body import MAX_BODY_BYTES
 from app.server import refusals
 from app.server.connections import Connections
 from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
+from app.server.lean import NO_PIPELINE, LeanFlowControl, Wakeup
 from app.server.refusals import Reason
 from app.telemetry.metrics import Closed
 
@@ -141,6 +142,7 @@ class HttpProtocol(HttpToolsProtocol):
         all_connections: Connections,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        self.pipeline = NO_PIPELINE
         self.unread = 0
         self._all = all_connections
         self._limits = all_connections.limits
@@ -169,7 +171,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A caller is there."""
         super().connection_made(transport)
-        self.flow = FlowControl(cast(asyncio.Transport, self))
+        self.flow = LeanFlowControl(cast(asyncio.Transport, self))
         if self._all.full:
             if self._all.is_overfull:
                 self._end("input-bytes")
@@ -330,7 +332,7 @@ class HttpProtocol(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=Wakeup(),
             expect_100_continue=expect,
             keep_alive=keep_alive,
             on_response=self.on_response_complete,

@@ -3,7 +3,8 @@
 The end, in the order that Kubernetes uses: on SIGTERM ``/readyz`` is 503 at once, while connections and requests
 are still answered, each with ``Connection: close``, and waits end early; when all is quiet, or ``SHUTDOWN_GRACE``
 is over, what is left is answered with ``overloaded`` and the process exits with 0. A second SIGTERM, or SIGINT, skips
-the waiting.
+the waiting; any further one changes nothing. SIGHUP is like SIGTERM. Two seconds after the waiting the process ends,
+whatever it waits for then.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ import logging
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from types import FrameType
 
@@ -23,11 +24,15 @@ from fastapi import FastAPI
 from app.server.connections import Connections
 from app.server.limits import Limits
 from app.server.protocol import HttpProtocol
+from app.server.signals import handled
+from app.server.time_limit import TimeLimit
 
 QUIET_SECONDS = 2.0
 """How long idle connections may still bring a request while the process stops."""
-LAST_WORDS_SECONDS = 2
+LAST_WORDS_SECONDS = 1.5
 """For the answers to what is left; more than ``Limits.linger_seconds``."""
+CLOSING_SECONDS = 1.9
+"""From the end of the waiting to that of the process. It has those last words in it, and then what has to be closed."""
 PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """A caller whose machine is gone, or a network that forgot the connection, is noticed after two minutes."""
 LOOK_SECONDS = 0.05
@@ -63,12 +68,13 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=LAST_WORDS_SECONDS,
+                timeout_graceful_shutdown=LAST_WORDS_SECONDS,  # type: ignore[arg-type]  # wait_for takes fractions
             )
         )
         self._app = app
         self._grace = grace
         self._at_once = False
+        self._time_limit: TimeLimit | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -87,11 +93,22 @@ class Server(uvicorn.Server):
         gc.set_threshold(GC_ALLOCATIONS, 20, 50)
         await super().main_loop()
 
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Handle signals from now on, and to the end of the process: what follows the server is short."""
+        self._time_limit = TimeLimit()
+        for number in handled():
+            signal.signal(number, self.handle_exit)
+        yield
+        self._time_limit.at_most(CLOSING_SECONDS)
+
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """The first SIGTERM starts the drain; any further signal, and SIGINT from a terminal, ends it."""
+        """The first SIGTERM or SIGHUP starts the drain; any further signal, and SIGINT from a terminal, ends it."""
         del frame
         self._at_once = self._at_once or self.should_exit or sig == signal.SIGINT
         self.should_exit = True
+        if self._time_limit is not None:
+            self._time_limit.at_most((0 if self._at_once else self._grace) + CLOSING_SECONDS)
         self._app.state.service.lifecycle.stop()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

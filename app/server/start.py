@@ -3,6 +3,7 @@
 The settings are read before the rest of the service is loaded: some libraries fail on a wrong variable while they load.
 """
 
+import atexit
 import errno
 import gc
 import logging
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from app.settings.loading import SettingsError, load_settings
 from app.settings.parsed import LOOPBACK_HOSTS
+from app.telemetry.log_writer import LogWriter
 from app.telemetry.logs import configure_logs
 from app.telemetry.redaction import Own
 
@@ -31,6 +33,9 @@ log = logging.getLogger("app")
 
 def main() -> None:
     """Serve until a signal ends it."""
+    _open_standard_descriptors()
+    output = LogWriter()
+    atexit.register(output.flush)
     try:
         settings, secrets, warnings = load_settings()
         if settings.metrics_port == settings.port:
@@ -41,11 +46,19 @@ def main() -> None:
             from app.main import create_app  # noqa: PLC0415 - not before the variables are known to be right
             from app.server.serving import Server  # noqa: PLC0415 - as above
             from app.telemetry import tracing  # noqa: PLC0415 - as above
-        summary = configure_logs(settings.log_level, settings.log_format, secrets.seen)
-        app = create_app(settings, secrets=secrets, every_half_second=summary.flush)
+        summary = configure_logs(settings.log_level, settings.log_format, secrets.seen, output)
+
+        def every_half_second() -> None:
+            summary.flush()
+            output.tell_losses()
+
+        app = create_app(settings, secrets=secrets, every_half_second=every_half_second, output=output)
         open_metrics(app.state.service.metrics.registry, settings.host, settings.metrics_port)
     except SettingsError as error:
-        print(*error.lines, sep="\n", file=sys.stderr)  # noqa: T201 - the operator's terminal, not an event
+        # Without the print's waiting for whoever reads it.
+        for line in error.lines:
+            output.write(f"{line}\n")
+        output.flush()
         sys.exit(EXIT_BAD_START)
     for line in settings.alarms():
         log.error("%s", Own(line))
@@ -61,6 +74,17 @@ def main() -> None:
     if settings.host in LOOPBACK_HOSTS:
         log.info("only this machine, or container, gets there: HOST is a loopback address")
     Server(app, settings.shutdown_grace).run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
+    output.tell_losses()
+    output.flush()
+
+
+def _open_standard_descriptors() -> None:
+    """Let no socket get the number of a standard stream that is closed: it would be sent the log."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
 
 
 @contextmanager
@@ -78,16 +102,19 @@ def _no_search_for_garbage() -> Iterator[None]:
 def open_metrics(registry: CollectorRegistry, host: str, port: int) -> None:
     """Serve the metrics unless the port is 0. Raises SettingsError with a readable line."""
     if port:
+        listener = bind(host, port, "METRICS_PORT")
         try:
-            from app.telemetry.metrics import serve_metrics  # noqa: PLC0415 - not before the variables are right
+            from app.telemetry.metrics_port import serve_metrics  # noqa: PLC0415 - not before the variables are right
 
-            serve_metrics(registry, host, port)
+            serve_metrics(registry, listener)
         except OSError as error:
+            listener.close()
             raise SettingsError([_cannot_listen("METRICS_PORT", host, port, error)]) from None
 
 
-def bind(host: str, port: int) -> socket.socket:
-    """A bound socket. Raises SettingsError with a readable line when the address cannot be had."""
+def bind(host: str, port: int, name: str = "PORT") -> socket.socket:
+    """A bound socket. Raises SettingsError with a readable line, under the setting's ``name``, when the address cannot
+    be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -97,13 +124,13 @@ def bind(host: str, port: int) -> socket.socket:
         # What cannot even be put into a question to the name service: a label that is empty or too long.
         raise SettingsError([f"HOST: cannot listen on {host}:{port} (not a name); allowed: {_ADDRESS}"]) from None
     except OSError as error:
-        raise SettingsError([_cannot_listen("PORT", host, port, error)]) from None
+        raise SettingsError([_cannot_listen(name, host, port, error)]) from None
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
     except OSError as error:
         listener.close()
-        raise SettingsError([_cannot_listen("PORT", host, port, error)]) from None
+        raise SettingsError([_cannot_listen(name, host, port, error)]) from None
     return listener
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationIn
 from pydantic.fields import FieldInfo
 
 from app.settings import parsed
+from app.settings.addresses import Network
 from app.settings.parsed import InvalidValue
 from app.settings.sources import DEFAULT_FOLDER
 from app.telemetry.redaction import MIN_SECRET, Own
@@ -29,6 +30,18 @@ def number(default: float | None, low: float, high: float, why: str, *, not_belo
     """A setting that is a number within a range, the ends included; ``not_below`` names one further up."""
     extra: dict[str, Any] = {"allowed": f"{low} to {high}", "not_below": not_below}
     return Field(default, ge=low, le=high, description=why, json_schema_extra=extra)
+
+
+def grown(default: float, high: float, why: str, *, not_below: str) -> Any:
+    """A setting that is a number up to ``high`` and not below the one named; unset, the default or that one if more."""
+    extra: dict[str, Any] = {"allowed": f"{not_below.upper()} to {high}", "not_below": not_below, "default": default}
+    return Field(
+        default_factory=lambda values: max(float(default), values.get(not_below, 0.0)),
+        ge=0,
+        le=high,
+        description=why,
+        json_schema_extra=extra,
+    )
 
 
 def text(default: str | None, why: str, allowed: str) -> Any:
@@ -99,10 +112,26 @@ class Settings(BaseModel):
         "message-state", "What every key in Redis begins with.", "1 to 100 letters, digits, and - _ . :"
     )
     cache_max_entries: int = number(100_000, 1, 100_000_000, "Answers kept in memory; least recently used goes first.")
-    pending_ttl: float = number(2, 0, 31_536_000, "How long a pending or unknown state is good for.")
-    delivered_ttl: float = number(60, 0, 31_536_000, "How long a delivered state is good for that can still be read.")
+    pending_ttl: float = number(2, 0, 31_536_000, "How long a new pending or unknown state is good for.")
+    delivered_ttl: float = number(60, 0, 31_536_000, "How long a new delivered state is good for.")
+    pending_ttl_max: float = grown(
+        60,
+        31_536_000,
+        "What PENDING_TTL and NOT_FOUND_TTL grow to as a state lasts, a tenth of its age; as much as PENDING_TTL = no "
+        "growth. Unset: 60, or PENDING_TTL where that is more.",
+        not_below="pending_ttl",
+    )
+    delivered_ttl_max: float = grown(
+        3600,
+        31_536_000,
+        "What DELIVERED_TTL grows to in the same way; as much as DELIVERED_TTL = no growth. Unset: 3600, or "
+        "DELIVERED_TTL where that is more.",
+        not_below="delivered_ttl",
+    )
     final_ttl: float = number(86_400, 0, 31_536_000, "How long a final state is kept.")
-    not_found_ttl: float = number(2, 0, 31_536_000, "How long an unknown id is not asked for again.")
+    not_found_ttl: float = number(
+        2, 0, 31_536_000, "How long a new unknown id, or one with an error text, is not asked for again."
+    )
 
     api_keys: parsed.ApiKeys | None = text(
         None,
@@ -111,12 +140,15 @@ class Settings(BaseModel):
         "printable ASCII characters without space and comma; no name or key twice",
     )
     rate_limit: float | None = number(
-        None, 0.001, 1_000_000, "Ids a second and caller, twice as many at once; unset = no limit. Per process."
+        None,
+        0.001,
+        1_000_000,
+        "Ids a second and caller (key, address or IPv6 /64), twice as many at once; unset = no limit. Per process.",
     )
-    trusted_proxies: Annotated[tuple[parsed.Network, ...], BeforeValidator(parsed.networks)] = text(
+    trusted_proxies: Annotated[tuple[Network, ...], BeforeValidator(parsed.networks)] = text(
         "",
-        "Networks of the proxies whose `X-Forwarded-For` is believed.",
-        "comma-separated networks like 10.0.0.0/8 or fd00::/8",
+        "Networks of the proxies whose `X-Forwarded-For` is believed, with ports or without.",
+        "comma-separated networks like 10.0.0.0/8 or fd00::/8, or addresses",
     )
     cors_origins: Annotated[tuple[str, ...], BeforeValidator(parsed.origins)] = text(
         "",
@@ -129,7 +161,13 @@ class Settings(BaseModel):
         "Ends the webhook's path, `/webhooks/message-states/TOKEN`; unset = no webhook.",
         "at least 16 characters A-Z a-z 0-9 . _ ~ -",
     )
-    max_waiters: int = number(10_000, 1, 1_000_000, "Callers that may wait or stream; more get `overloaded`.")
+    max_waiters: int = number(
+        10_000,
+        1,
+        1_000_000,
+        "Messages that may be waited for: a wait is 1, a stream of 100 is 100. More get `overloaded`; "
+        "one caller has three quarters at most.",
+    )
 
     shutdown_grace: float = number(20, 0, 3600, "After SIGTERM, the time in which requests in flight may finish.")
 
@@ -219,6 +257,11 @@ class Settings(BaseModel):
             lines.append("UPSTREAM_TOKEN: wins; UPSTREAM_LOGIN and UPSTREAM_PASSWORD are not used")
         if self.api_keys is None:
             lines.append("API_KEYS: is not set, so anyone who reaches the port may ask for any message")
+        if parsed.are_everything(self.trusted_proxies):
+            lines.append(
+                "TRUSTED_PROXIES: trusts every address, so any caller may pretend to be another one; name the networks "
+                "of the proxies alone"
+            )
         if 2 * self.upstream_attempt_timeout + 0.25 > self.request_deadline:
             lines.append(
                 "REQUEST_DEADLINE: has no room for a retry; 2 x UPSTREAM_ATTEMPT_TIMEOUT + 0.25 s would fit one"

@@ -58,6 +58,8 @@ _WRONG = {
 def _readable(error: ErrorDetails, places: str, told: set[str]) -> list[str]:
     """``PORT: is out of range; allowed: 1 to 65535`` - never with the value, which may be a secret put in the
     wrong place. Nothing for the settings in ``told``: their value was not even read."""
+    if error["type"] == "default_factory_not_called":
+        return []  # its default depends on another setting, and is not missed
     raised = error.get("ctx", {}).get("error")
     invalid = raised if isinstance(raised, InvalidValue) else InvalidValue(_WRONG.get(error["type"], error["msg"]))
     name = invalid.name or str(error["loc"][0])

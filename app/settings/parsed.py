@@ -7,22 +7,23 @@ by their position, never by what stands there: a secret may have been put in the
 import hashlib
 import hmac
 import re
+from collections.abc import Collection
 from importlib.util import find_spec
-from ipaddress import IPv4Network, IPv6Network, ip_network
-from typing import Any, Self
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import Any, NamedTuple, Self
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import GetCoreSchemaHandler, SecretStr
 from pydantic_core.core_schema import CoreSchema, no_info_before_validator_function
 
+from app.settings.addresses import Network, read_network
+
 SANDBOX_URL = "sandbox:"
 MEMORY_URL = "memory:"
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 MIN_KEY_LENGTH = 16
 """Characters. Keys are compared by a fast hash, so they must be long and random; a password is neither."""
-
-Network = IPv4Network | IPv6Network
 
 _TOKEN = re.compile(r"[A-Za-z0-9._~-]{16,}")  # stands in a path as it is (RFC 3986, section 2.3)
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -65,6 +66,13 @@ class Secret(SecretStr):
         return no_info_before_validator_function(lambda given: cls(given) if isinstance(given, str) else given, schema)
 
 
+class KeyHolder(NamedTuple):
+    """A caller that has a key: its name, and the key's SHA-256 digest."""
+
+    name: str
+    digest: bytes
+
+
 class ApiKeys(Secret):
     """The callers' keys, of ``name:key,name:key``. ``names``: the callers that hold one.
 
@@ -76,16 +84,25 @@ class ApiKeys(Secret):
         keys = _read_keys(text)
         self.parts = tuple(keys)
         self.names = tuple(keys.values())
-        self._digests = tuple((_digest(key.encode()), name) for key, name in keys.items())
+        self._holders = tuple(KeyHolder(name, _digest(key.encode())) for key, name in keys.items())
 
     def name_of(self, credential: bytes) -> str | None:
-        """The name of the caller with this key. Every key is compared, so the time says nothing about any."""
+        """The name of the caller with this key."""
+        holder = self.holder_of(credential)
+        return None if holder is None else holder.name
+
+    def holder_of(self, credential: bytes) -> KeyHolder | None:
+        """Who has this key. Every key is compared, so the time says nothing about any."""
         given = _digest(credential)
         found = None
-        for known, name in self._digests:
-            if hmac.compare_digest(known, given):
-                found = name
+        for holder in self._holders:
+            if hmac.compare_digest(holder.digest, given):
+                found = holder
         return found
+
+    def has(self, digest: bytes | None) -> bool:
+        """Whether the key with this digest is one of these."""
+        return any(holder.digest == digest for holder in self._holders)
 
 
 class WebhookToken(Secret):
@@ -152,16 +169,23 @@ class PlatformUrl(str):
 
 
 def networks(text: str) -> tuple[Network, ...]:
-    """Networks, from ``10.0.0.0/8, 2001:db8::/32``; an address alone is a network of one."""
+    """Networks, from ``10.0.0.0/8, 2001:db8::/32``; an address alone, also one with a port, is a network of one."""
     found: list[Network] = []
     wrong = []
     for position, entry in _entries(text):
         try:
-            found.append(ip_network(entry))
+            found.append(read_network(entry))
         except ValueError:
             wrong.append(f"entry {position} is not a network, or has bits beyond its prefix")
     _raise(wrong)
     return tuple(found)
+
+
+def are_everything(found: Collection[Network]) -> bool:
+    """Whether every address of IPv4 or of IPv6 is in one of these networks."""
+    v4 = collapse_addresses(network for network in found if isinstance(network, IPv4Network))
+    v6 = collapse_addresses(network for network in found if isinstance(network, IPv6Network))
+    return IPv4Network("0.0.0.0/0") in v4 or IPv6Network("::/0") in v6
 
 
 def origins(text: str) -> tuple[str, ...]:

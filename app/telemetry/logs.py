@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import NamedTuple, TextIO
+from typing import NamedTuple, Protocol
 
 from app.telemetry.redaction import Own, Redact, Redactor, message_of, searched
 
@@ -154,11 +154,29 @@ class _Fault(NamedTuple):
     first: logging.LogRecord
 
 
-class Lines(logging.StreamHandler[TextIO]):
-    """Writes to a stream that sends each line on its way by itself, as standard error does.
+class Stream(Protocol):
+    """What lines are written to."""
+
+    def write(self, line: str, /) -> object:
+        """Write a line."""
+
+
+class Lines(logging.Handler):
+    """Writes each record as a line to a stream that sends it on its way by itself.
 
     A record that cannot be written is told by a line like any other, and never by a traceback of ``logging``.
     """
+
+    def __init__(self, stream: Stream) -> None:
+        super().__init__()
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        try:
+            self._stream.write(f"{self.format(record)}\n")
+        except Exception:
+            self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - the standard library's name
         """Say whose record was broken, and by which kind of error; nothing where nothing can be written."""
@@ -166,20 +184,15 @@ class Lines(logging.StreamHandler[TextIO]):
         told = logging.LogRecord(record.name, logging.ERROR, "", 0, "a log record could not be written", None, None)
         told.fields = {"kind": kind}
         with contextlib.suppress(Exception):
-            self.stream.write(self.format(told) + self.terminator)
-
-    def flush(self) -> None:
-        """Not once more for each line."""
+            self._stream.write(f"{self.format(told)}\n")
 
 
-def configure_logs(
-    level: str, style: str, secrets: Callable[[], tuple[str, ...]], stream: TextIO | None = None
-) -> Summary:
-    """Send every logger's records through one handler.
+def configure_logs(level: str, style: str, secrets: Callable[[], tuple[str, ...]], stream: Stream) -> Summary:
+    """Send every logger's records through one handler to a stream.
 
     ``secrets`` yields what no line may show. Returns the filter that has to be flushed now and then.
     """
-    handler = Lines(stream or sys.stderr)
+    handler = Lines(stream)
     redact = Redactor(secrets)
     handler.setFormatter(JsonFormatter(redact) if style == "json" else TextFormatter(redact))
     summary = Summary()

@@ -5,10 +5,8 @@ by a collector when somebody scrapes, and costs nothing until then.
 """
 
 import platform
-import threading
 from collections.abc import Callable, Iterable
 from typing import Literal, get_args
-from wsgiref.simple_server import WSGIServer
 
 from prometheus_client import (
     CollectorRegistry,
@@ -18,7 +16,6 @@ from prometheus_client import (
     Info,
     ProcessCollector,
     disable_created_metrics,
-    start_http_server,
 )
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
@@ -153,9 +150,3 @@ class Metrics:
                 return read()
 
         self.registry.register(Reader())
-
-
-def serve_metrics(registry: CollectorRegistry, host: str, port: int) -> tuple[WSGIServer, threading.Thread]:
-    """Serve the registry in a thread of its own, away from the public port. Raises OSError when it cannot listen."""
-    server, thread = start_http_server(port, addr=host, registry=registry)
-    return server, thread

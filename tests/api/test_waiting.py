@@ -106,7 +106,7 @@ async def test_with_the_etag_of_a_final_state_the_304_comes_at_once() -> None:
 async def test_a_delivered_message_can_be_waited_for_until_it_is_read() -> None:
     platform = FakePlatform()
     platform.knows(ID)
-    async with stage(platform, delivered_ttl=6) as service:
+    async with stage(platform, delivered_ttl=6, delivered_ttl_max=6) as service:
         etag = (await service.client.get(f"/messages/{ID}/state")).headers["etag"]
         change = asyncio.create_task(after(1, platform, "read"))
         response, seconds = await service.wait(ID, If_None_Match=etag)

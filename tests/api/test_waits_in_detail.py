@@ -70,7 +70,7 @@ async def test_while_the_detail_cannot_be_had_who_wants_it_waits_on_and_is_told_
 async def test_under_rejected_credentials_a_state_that_is_known_and_waited_for_is_the_answer() -> None:
     platform = FakePlatform()
     platform.knows(1)
-    async with stage(platform, delivered_ttl=4) as service:
+    async with stage(platform, delivered_ttl=4, delivered_ttl_max=4) as service:
         stream = service.listen("/messages/states/events?id=1")
         await asyncio.sleep(1)
         etag = (await service.client.get("/messages/1/state")).headers["etag"]

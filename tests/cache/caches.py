@@ -3,10 +3,10 @@
 import itertools
 import os
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.redis import RedisStore
 from app.lookup.cache.two_levels import TwoLevelCache
+from app.lookup.lifetimes import Lifetimes
 
 LIFETIMES = Lifetimes(pending=2, delivered=60, final=86_400, not_found=3)
 PLATFORM = "http://platform.test/json/state.php"

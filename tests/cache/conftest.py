@@ -41,7 +41,9 @@ def start_redis(tmp_path: Path) -> Iterator[Callable[..., RedisServer]]:
     servers: list[RedisServer] = []
 
     def start(*options: str) -> RedisServer:
-        server = RedisServer(tmp_path, *options)
+        folder = tmp_path / f"redis-{len(servers)}"
+        folder.mkdir()
+        server = RedisServer(folder, *options)
         servers.append(server)
         server.start()
         return server

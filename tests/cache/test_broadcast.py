@@ -16,6 +16,7 @@ from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.redis import RedisStore
 from app.lookup.cache.store_health import Health
 from app.lookup.failures import MessageNotFound
+from app.lookup.lifetimes import Cached, Update
 from app.lookup.record import Answer, MessageRecord
 from tests.cache.caches import LIFETIMES, PLATFORM, own_prefix
 from tests.support.platform import FakePlatform
@@ -34,6 +35,11 @@ def short_pause(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Health, "PAUSE", 0.05)
 
 
+def answer_of(update: Update) -> Answer:
+    """What those who wait are told."""
+    return update.answer if isinstance(update, Cached) else update
+
+
 class Replica:
     """What a replica has of news: its memory, and what those who wait on it heard."""
 
@@ -46,12 +52,17 @@ class Replica:
             url, prefix, PLATFORM, clock, LIFETIMES, observe=lambda *each: self.observed.append(each)
         )
         self.broadcast = Broadcast(
-            self.store, self.memory, clock, LIFETIMES, lambda id_, answer: self.heard.append((id_, answer))
+            self.store, self.memory, clock, LIFETIMES, lambda id_, update: self.heard.append((id_, answer_of(update)))
         )
 
     def learn(self, answer: MessageRecord | MessageNotFound) -> None:
         """The platform answers."""
         self.broadcast.publish(1, self.memory.put(1, answer))
+
+    def publishes(self, id_: int, answer: MessageRecord) -> None:
+        """It tells the others, whatever it knows."""
+        now = time.monotonic()
+        self.broadcast.publish(id_, LIFETIMES.cached(answer, now, now))
 
     async def hears(self, answer: Answer) -> None:
         """Wait until it has heard this."""
@@ -73,7 +84,7 @@ async def told_again(one: Replica, other: Replica) -> None:
         for id_ in itertools.count(100):
             if any(heard >= 100 for heard, _ in other.heard):
                 return
-            one.broadcast.publish(id_, DELIVERED)
+            one.publishes(id_, DELIVERED)
             await asyncio.sleep(0.05)
 
 
@@ -123,7 +134,7 @@ async def test_news_that_was_overtaken_takes_nothing_back(shared_redis: RedisSer
     async with replicas(shared_redis) as (one, other):
         other.memory.put(1, READ)
         one.learn(SENT)
-        one.broadcast.publish(2, MessageRecord(2, "deliver"))
+        one.publishes(2, MessageRecord(2, "deliver"))
         async with asyncio.timeout(20):
             while not other.heard:
                 await asyncio.sleep(0.005)
@@ -182,7 +193,7 @@ async def test_without_the_right_to_news_lookups_still_share_and_the_log_says_it
     await replica.store.connect()
     replica.broadcast.start()
     for state in ("send", "partly_deliver", "deliver", "read", "send", "deliver", "read") * 2:
-        replica.broadcast.publish(1, MessageRecord(1, state))
+        replica.publishes(1, MessageRecord(1, state))
         await asyncio.sleep(0.03)
     assert replica.store.usable
     assert replica.store.errors.keys() == {"refused"}

@@ -6,10 +6,11 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from app.lookup.cache.base import Cache, Cached, Lifetimes
+from app.lookup.cache.base import Cache
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.failures import EntryRefused, EntryRejected, MessageNotFound
+from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.record import Cacheable, MessageRecord
 from tests.cache.caches import LIFETIMES, Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
@@ -54,7 +55,7 @@ class Backend:
         kept = self.write.put(1, answer)
         if isinstance(self.write, TwoLevelCache):
             await self.write.flush()
-        return kept
+        return kept.answer
 
     async def get(self, ids: Iterable[int] = (1,), detail: bool = False) -> dict[int, Cached]:
         """What is known."""

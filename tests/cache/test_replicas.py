@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.lookup.failures import MessageNotFound
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import STATES, Cacheable, MessageRecord
 from tests.cache.caches import Clock, own_prefix, shared
 from tests.support.redis_server import RedisServer
@@ -97,3 +98,33 @@ async def test_who_writes_too_late_learns_what_is_final(shared_redis: RedisServe
     assert ours.hits == {"memory": 1}
     await ours.aclose()
     await theirs.aclose()
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("late", "kept"),
+    [
+        (MessageRecord(1, "send"), MessageRecord(1, "deliver", WHEN)),
+        (MessageNotFound("unknown"), MessageRecord(1, "deliver", WHEN)),
+        (MessageRecord(1, "read", WHEN), MessageRecord(1, "read", WHEN)),
+        (MessageRecord(1, "deliver", WHEN, 1, "10.6", detailed=True),) * 2,
+    ],
+)
+async def test_what_is_written_late_does_not_take_the_place_of_a_later_reply(
+    shared_redis: RedisServer, late: Cacheable, kept: Cacheable
+) -> None:
+    prefix, clock, later = own_prefix(), Clock(), Clock()
+    ours, _ = await shared(shared_redis.url, prefix, clock, Lifetimes(60, 60, 86_400, 60))
+    theirs, _ = await shared(shared_redis.url, prefix, later, Lifetimes(60, 60, 86_400, 60))
+    theirs.put(1, MessageRecord(1, "deliver", WHEN))
+    await theirs.flush()
+    ours.put(1, late)
+    clock.now += 30
+    await ours.flush()
+
+    newcomer, _ = await shared(shared_redis.url, prefix, later, Lifetimes(60, 60, 86_400, 60))
+    for cache in (newcomer, ours):
+        (found,) = (await cache.get_many([1], detail=True)).values()
+        assert found.answer == kept
+    for cache in (ours, theirs, newcomer):
+        await cache.aclose()

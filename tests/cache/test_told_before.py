@@ -18,9 +18,9 @@ async def tell(one: Replica, other: Replica, *ids: int) -> list[int]:
     """Let one replica tell of these messages, always the same of each; of which of them the other one hears."""
     before = len(other.heard)
     for id_ in ids:
-        one.broadcast.publish(id_, MessageRecord(id_, "deliver"))
+        one.publishes(id_, MessageRecord(id_, "deliver"))
     marker = MessageRecord(999, f"marker-{before}")
-    one.broadcast.publish(999, marker)
+    one.publishes(999, marker)
     async with asyncio.timeout(20):
         while (999, marker) not in other.heard:
             await asyncio.sleep(0.002)
@@ -55,7 +55,7 @@ async def test_what_was_heard_is_bounded_as_well(shared_redis: RedisServer, monk
 async def test_of_two_changes_that_wait_to_be_told_the_later_one_is_also_at_the_end(shared_redis: RedisServer) -> None:
     async with replicas(shared_redis) as (one, other):
         for state in ("send", "deliver", "read"):
-            one.broadcast.publish(1, MessageRecord(1, state))
+            one.publishes(1, MessageRecord(1, state))
         await one.broadcast.aclose()
         async with asyncio.timeout(20):
             while not other.heard:
@@ -69,8 +69,8 @@ async def test_what_waits_to_be_told_is_bounded_and_changes_of_what_waits_are_ta
     monkeypatch.setattr(broadcast, "MAX_UNPUBLISHED", BOUND)
     async with replicas(shared_redis) as (one, other):
         for id_ in range(1, 31):
-            one.broadcast.publish(id_, MessageRecord(id_, "deliver"))
-        one.broadcast.publish(1, MessageRecord(1, "read"))
+            one.publishes(id_, MessageRecord(id_, "deliver"))
+        one.publishes(1, MessageRecord(1, "read"))
         await one.broadcast.aclose()
         async with asyncio.timeout(20):
             while len(other.heard) < BOUND:

@@ -43,6 +43,8 @@ BREAKS = [
     Break(check_resources, "memory has no request or no limit", f"{BOX}/resources/limits", GONE),
     Break(check_resources, "at rest", f"{BOX}/resources/requests/memory", "64Mi"),
     Break(check_resources, "a full cache", f"{DATA}/CACHE_MAX_ENTRIES", "1000000"),
+    Break(check_resources, "does not hold everything at once", f"{DATA}/MAX_WAITERS", "20000"),
+    Break(check_resources, "does not hold everything at once", f"{BOX}/resources/limits/memory", "320Mi"),
     Break(check_resources, "the only event loop", f"{BOX}/resources/limits/cpu", "500m"),
     Break(check_schemas, "Deployment is invalid", f"{SPEC}/containers/0/readynessProbe", {}),
     Break(check_schemas, "Service is invalid", "Service/spec/ports/0/port", "eighty"),

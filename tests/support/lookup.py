@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import LookupFailure, UnknownRefusal
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import Answer, MessageRecord
 from app.lookup.resolution import Outcome
 from tests.support.virtual_time import loop

@@ -1,6 +1,7 @@
 """A real Redis or Valkey on a free port, and one that only pretends."""
 
 import asyncio
+import os
 import shutil
 import signal
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from tests.support.running import free_port
 
-PROGRAM = shutil.which("redis-server") or shutil.which("valkey-server")
+PROGRAM = os.environ.get("REDIS_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
 START_SECONDS = 20
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import random
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -13,9 +14,11 @@ from fastapi import FastAPI
 from starlette.types import Message
 
 from app.lookup.engine import Engine
+from app.lookup.policy import Clock
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.main import create_app
+from app.settings.rotation import Secrets
 from tests.support.lookup import LIFETIMES, PlatformInMemory, engine_before
 from tests.support.platform import FakePlatform
 from tests.support.service import settings_for
@@ -74,7 +77,7 @@ class Listener:
 
     async def _run(self) -> None:
         path, _, query = self.path.partition("?")
-        scope = {
+        self.scope: dict[str, Any] = {
             "type": "http",
             "asgi": {"version": "3.0", "spec_version": "2.3"},
             "http_version": "1.1",
@@ -106,7 +109,7 @@ class Listener:
                 self.body += message["body"]
                 self.chunks.append((loop().time(), message["body"]))
 
-        await self.app(scope, receive, send)
+        await self.app(self.scope, receive, send)
 
 
 @dataclass
@@ -139,11 +142,23 @@ class Stage:
 
 @asynccontextmanager
 async def stage(
-    platform: FakePlatform, *, jitter: Callable[[float, float], float] = random.uniform, **overrides: Any
+    platform: FakePlatform,
+    *,
+    secrets: Secrets | None = None,
+    jitter: Callable[[float, float], float] = random.uniform,
+    wall_clock: Clock = time.time,
+    **overrides: Any,
 ) -> AsyncIterator[Stage]:
-    """The service before a fake platform, on virtual time, with a webhook."""
+    """The service before a fake platform, on virtual time, with a webhook. The wall clock is another one."""
     settings = settings_for(webhook_token=WEBHOOK_TOKEN, **overrides)
-    app = create_app(settings, transport=platform.transport(), clock=loop().time, jitter=jitter)
+    app = create_app(
+        settings,
+        secrets=secrets,
+        transport=platform.transport(),
+        clock=loop().time,
+        wall_clock=wall_clock,
+        jitter=jitter,
+    )
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://service", timeout=None) as client,

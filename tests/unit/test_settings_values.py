@@ -83,7 +83,35 @@ def test_networks_are_read_and_an_address_alone_is_one_of_them() -> None:
     assert networks("10.0.0.0/8, 192.0.2.7,fd00::/8") == tuple(map(ip_network, ("10.0.0.0/8", "192.0.2.7", "fd00::/8")))
 
 
-@pytest.mark.parametrize("entry", ["10.0.0.1/8", "10.0.0.0/33", "proxy.example", "*", "", "10.0.0"])
+def test_an_address_among_them_may_have_a_port_and_be_written_as_an_ipv6_one() -> None:
+    text = "1.2.3.4:5678, [2001:db8::1]:443, [2001:db8::2], ::ffff:10.0.0.7, ::ffff:10.0.0.0/104, fe80::1%eth0"
+    meant = ("1.2.3.4", "2001:db8::1", "2001:db8::2", "10.0.0.7", "10.0.0.0/8", "fe80::1")
+    assert networks(text) == tuple(map(ip_network, meant))
+
+
+@pytest.mark.parametrize(
+    ("entry", "warned"),
+    [
+        ("0.0.0.0/0", True),
+        ("::/0", True),
+        ("10.0.0.0/8, ::/0", True),
+        ("0.0.0.0/1, 128.0.0.0/1", True),
+        ("::ffff:0:0/96", True),
+        ("0.0.0.0/1, 8000::/1", False),
+        ("0.0.0.0", False),
+        ("10.0.0.0/8, fd00::/8", False),
+        ("", False),
+    ],
+)
+def test_trusting_everybody_is_warned_about(entry: str, warned: bool) -> None:
+    lines = Settings.for_sandbox(trusted_proxies=entry).warnings()
+    assert any(line.startswith("TRUSTED_PROXIES: trusts every address") for line in lines) is warned
+
+
+@pytest.mark.parametrize(
+    "entry",
+    ["10.0.0.1/8", "10.0.0.0/33", "proxy.example", "*", "", "10.0.0", "10.0.0.0/8:80", "1.2.3.4:99999", "[::1"],
+)
 def test_what_is_no_network_stops_the_start(monkeypatch: pytest.MonkeyPatch, empty_folder: Path, entry: str) -> None:
     (line,) = lines_of(monkeypatch, "TRUSTED_PROXIES", f"192.0.2.0/24,{entry}")
     assert line.startswith("TRUSTED_PROXIES: entry 2 is not a network, or has bits beyond its prefix; allowed: ")

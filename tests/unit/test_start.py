@@ -71,7 +71,7 @@ def listening_ports() -> set[int]:
 
 
 def test_a_start_serves_on_the_bound_socket_and_logs_the_warnings(
-    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+    start: Callable[..., Served], capfd: pytest.CaptureFixture[str]
 ) -> None:
     port = free_port()
     handlers = logging.getLogger().handlers
@@ -79,7 +79,7 @@ def test_a_start_serves_on_the_bound_socket_and_logs_the_warnings(
     assert served.addresses == {("127.0.0.1", port)}
     assert not served.config.access_log
     assert len(handlers) == 1
-    assert "UPSTREAM_TOKN" in capsys.readouterr().err
+    assert "UPSTREAM_TOKN" in capfd.readouterr().err
 
 
 def test_metrics_port_0_listens_nowhere_else(start: Callable[..., Served]) -> None:
@@ -89,12 +89,12 @@ def test_metrics_port_0_listens_nowhere_else(start: Callable[..., Served]) -> No
 
 
 def test_the_start_tells_the_effective_settings_without_secrets(
-    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+    start: Callable[..., Served], capfd: pytest.CaptureFixture[str]
 ) -> None:
     platform = {"UPSTREAM_URL": "https://platform.test/state.php?key=planted-key", "UPSTREAM_TOKEN": ACCOUNT}
     more = {"PORT": str(free_port()), "METRICS_PORT": "0", "LOG_LEVEL": "debug", "PENDING_TTL": "3"}
     start(**platform, **more)
-    log = capsys.readouterr().err
+    log = capfd.readouterr().err
     (settings,) = [each["settings"] for each in map(json.loads, log.splitlines()) if "settings" in each]
     assert (settings["pending_ttl"], settings["upstream_token"]) == (3, "set")
     assert settings["upstream_url"] == "https://platform.test/state.php"
@@ -102,7 +102,7 @@ def test_the_start_tells_the_effective_settings_without_secrets(
 
 
 @pytest.fixture
-def bad_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+def bad_start(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
     """Start with these variables, which must end with status 2; what it prints to standard error, and nowhere else."""
 
     def start_with(**variables: str) -> str:
@@ -111,7 +111,7 @@ def bad_start(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 2
-        captured = capsys.readouterr()
+        captured = capfd.readouterr()
         assert captured.out == ""
         return captured.err
 
@@ -139,7 +139,7 @@ def test_one_port_for_callers_and_metrics_is_a_readable_line(bad_start: Callable
 
 
 def test_traces_without_their_extra_are_a_warning_and_not_the_end(
-    start: Callable[..., Served], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    start: Callable[..., Served], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     find_spec = importlib.util.find_spec
 
@@ -151,7 +151,7 @@ def test_traces_without_their_extra_are_a_warning_and_not_the_end(
     monkeypatch.setattr(importlib.util, "find_spec", hidden)
     endpoint = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     start(UPSTREAM_URL="sandbox:", PORT=str(free_port()), METRICS_PORT="0", **endpoint)
-    assert warnings_in(capsys.readouterr().err)[-1] == (
+    assert warnings_in(capfd.readouterr().err)[-1] == (
         "OTEL_EXPORTER_OTLP_ENDPOINT: has no effect, since traces need the extra tracing: pip install '.[tracing]' in "
         "the source"
     )
@@ -164,30 +164,30 @@ def warnings_in(log: str) -> list[str]:
 
 
 def test_the_sandbox_beside_real_credentials_is_an_error_in_the_log(
-    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+    start: Callable[..., Served], capfd: pytest.CaptureFixture[str]
 ) -> None:
     start(UPSTREAM_URL="sandbox:", UPSTREAM_TOKEN=ACCOUNT, PORT=str(free_port()), METRICS_PORT="0")
-    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
     assert lines[0]["level"] == "error"
     assert "EVERY ANSWER IS MADE UP" in lines[0]["message"]
 
 
 def test_the_start_names_the_callers_that_have_a_key(
-    start: Callable[..., Served], capsys: pytest.CaptureFixture[str]
+    start: Callable[..., Served], capfd: pytest.CaptureFixture[str]
 ) -> None:
     keys = "shop:planted-key-4be1f0,crm:planted-key-77c2aa"
     start(UPSTREAM_URL="sandbox:", API_KEYS=keys, PORT=str(free_port()), METRICS_PORT="0")
-    log = capsys.readouterr().err
+    log = capfd.readouterr().err
     assert "callers with a key: shop, crm" in log
     assert "planted-key" not in log
 
 
 @pytest.mark.parametrize(("host", "told"), [("127.0.0.1", True), ("localhost", True), ("0.0.0.0", False)])
 def test_a_start_on_loopback_says_that_nobody_else_gets_there(
-    start: Callable[..., Served], capsys: pytest.CaptureFixture[str], host: str, told: bool
+    start: Callable[..., Served], capfd: pytest.CaptureFixture[str], host: str, told: bool
 ) -> None:
     start(UPSTREAM_URL="sandbox:", HOST=host, PORT=str(free_port()), METRICS_PORT="0")
-    assert ("HOST is a loopback address" in capsys.readouterr().err) == told
+    assert ("HOST is a loopback address" in capfd.readouterr().err) == told
 
 
 def test_a_port_without_the_right_to_it_says_so(bad_start: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,11 +12,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.redis_values import decode, encode
+from app.lookup.lifetimes import Cached, Lifetimes, Update
 from app.lookup.policy import Clock
-from app.lookup.record import Answer, MessageRecord, merge
+from app.lookup.record import MessageRecord, merge
 
 MAX_PUBLISHED = 250
 """Messages in one round trip; lookups wait for their turn."""
@@ -47,7 +47,7 @@ class Broadcast:
         memory: MemoryCache,
         clock: Clock,
         lifetimes: Lifetimes,
-        on_update: Callable[[int, Answer], None],
+        on_update: Callable[[int, Update], None],
     ) -> None:
         self._channel = channel
         self._memory = memory
@@ -64,9 +64,10 @@ class Broadcast:
         """Begin to listen."""
         self._listening = asyncio.get_running_loop().create_task(self._channel.listen(self._receive))
 
-    def publish(self, id_: int, answer: Answer) -> None:
+    def publish(self, id_: int, update: Update) -> None:
         """This replica has learned something; the others are told soon, where it is a change."""
-        self._on_update(id_, answer)
+        self._on_update(id_, update)
+        answer = update.answer if isinstance(update, Cached) else update
         # A failure is one replica's own, and what is not found may be found by the next question.
         if self._listening is None or not isinstance(answer, MessageRecord) or not self._is_change(id_, answer):
             return
@@ -106,17 +107,19 @@ class Broadcast:
         number, _, found = rest.partition(b" ")
         try:
             id_ = int(number)
-            told = decode(id_, found, self._clock(), self._lifetimes)
+            told = decode(id_, found)
         except ValueError:
             self._channel.unreadable("listen")
             return
         if told is None or not isinstance(told.answer, MessageRecord):
             return
-        own = self._memory.get(id_)
+        own = self._memory.peek(id_)
         # An update may be overtaken on its way; whoever is in doubt asks the platform in its own time.
         if own is not None and merge(told.answer, own.answer, in_order=False) is own.answer:
             return
-        kept = self._memory.adopt(id_, told)
+        # Only changes are told: the state is as new as the update.
+        now = self._clock()
+        kept = self._memory.adopt(id_, self._lifetimes.cached(told.answer, now, now))
         self._is_change(id_, told.answer)  # not to be published again
         self._on_update(id_, kept)
 

@@ -3,13 +3,17 @@
 from collections import OrderedDict
 from collections.abc import Collection
 
-from app.lookup.cache.base import Cached, Lifetimes
+from app.lookup.lifetimes import Cached, Lifetimes, stays
 from app.lookup.policy import Clock
 from app.lookup.record import Cacheable, merge
 
 
 class MemoryCache:
-    """At most ``max_entries`` answers, each as long as its kind lives. ``evictions`` counts those that made room."""
+    """At most ``max_entries`` answers, each as long as it is good for, and some time more for the age of its state.
+
+    ``evictions`` counts those that made room; ``saved`` counts lookups that would have been asked of the platform if
+    lifetimes did not grow.
+    """
 
     def __init__(self, clock: Clock, lifetimes: Lifetimes, *, max_entries: int) -> None:
         self._clock = clock
@@ -17,49 +21,90 @@ class MemoryCache:
         self._max_entries = max_entries
         self._entries: OrderedDict[int, Cached] = OrderedDict()
         self.evictions = 0
+        self.saved = 0
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def get(self, id_: int) -> Cached | None:
-        """What is known of one id and still good."""
+        """What is known of one id and still good, in place of a request."""
         cached = self._entries.get(id_)
         if cached is None:
             return None
-        if self._clock() - cached.replied_at >= self._lifetimes.of(cached.answer):
-            del self._entries[id_]
-            return None
+        now = self._clock()
+        if now >= cached.due_at:
+            if not cached.is_good(now):
+                self._remembered(id_, now)
+                return None
+            self.saved += 1
+            self._entries[id_] = cached._replace(due_at=min(now + cached.max_age, cached.replied_at + cached.ttl))
         self._entries.move_to_end(id_)
         return cached
 
-    async def get_many(self, ids: Collection[int], detail: bool = False) -> dict[int, Cached]:
+    def peek(self, id_: int) -> Cached | None:
+        """What is known of one id and still good."""
+        now = self._clock()
+        cached = self._remembered(id_, now)
+        return cached if cached is not None and cached.is_good(now) else None
+
+    def is_good(self, cached: Cached) -> bool:
+        """Whether an answer may still be served."""
+        return cached.is_good(self._clock())
+
+    async def get_many(self, ids: Collection[int], detail: bool = False, *, serving: bool = True) -> dict[int, Cached]:
         """What is known and still good."""
         del detail
+        get = self.get if serving else self.peek
         found = {}
         for id_ in ids:
-            cached = self.get(id_)
+            cached = get(id_)
             if cached is not None:
                 found[id_] = cached
         return found
 
-    def put(self, id_: int, answer: Cacheable) -> Cacheable:
+    def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer; the oldest unused one makes room."""
-        return self.adopt(id_, Cached(answer, self._clock()))
+        now = self._clock()
+        old = self._remembered(id_, now)
+        if old is None and not reported:
+            return self._keep(id_, answer, now, self._lifetimes.first_seen(answer, now, now), now)
+        kept = merge(answer, old.answer if old is not None and old.is_good(now) else None, in_order=True)
+        same = old is not None and not reported and stays(kept, old.answer)
+        return self._keep(id_, kept, now, old.since if old is not None and same else now, now)
 
-    def adopt(self, id_: int, told: Cached) -> Cacheable:
+    def adopt(self, id_: int, told: Cached) -> Cached:
         """Keep an answer that the platform gave some time ago, to another replica: the later reply counts as new."""
-        old = self.get(id_)  # which makes it the most recently used
-        if old is not None and old.replied_at > told.replied_at:
-            old, told = told, old
-        kept = merge(told.answer, old.answer if old else None, in_order=True)
-        if self._clock() - told.replied_at >= self._lifetimes.of(kept):
+        now = self._clock()
+        old = self._remembered(id_, now)
+        if old is None:
+            return self._keep(id_, told.answer, told.replied_at, told.since, now)
+        new, old = (old, told) if old.replied_at > told.replied_at else (told, old)
+        kept = merge(new.answer, old.answer if old.is_good(now) else None, in_order=True)
+        if stays(kept, old.answer):
+            since = min(new.since, old.since)
+        else:
+            since = new.since if new is not told else max(new.since, old.replied_at)
+        return self._keep(id_, kept, new.replied_at, since, now)
+
+    async def aclose(self) -> None:
+        """Nothing was opened."""
+
+    def _remembered(self, id_: int, now: float) -> Cached | None:
+        """What is known of one id, perhaps no longer good; what is too old for that is forgotten."""
+        cached = self._entries.get(id_)
+        if cached is not None and now - cached.replied_at >= self._lifetimes.kept(cached):
+            del self._entries[id_]
+            return None
+        return cached
+
+    def _keep(self, id_: int, answer: Cacheable, replied_at: float, since: float, now: float) -> Cached:
+        kept = self._lifetimes.cached(answer, replied_at, since)
+        if now - replied_at >= self._lifetimes.kept(kept):
             self._entries.pop(id_, None)
             return kept
-        self._entries[id_] = Cached(kept, told.replied_at)
+        self._entries[id_] = kept
+        self._entries.move_to_end(id_)
         if len(self._entries) > self._max_entries:
             self._entries.popitem(last=False)
             self.evictions += 1
         return kept
-
-    async def aclose(self) -> None:
-        """Nothing was opened."""

@@ -2,11 +2,16 @@
 
 Never worse than without it: a call has 50 ms, connecting happens beside the lookups, and a server in trouble is left
 alone. Whatever goes wrong is a miss, a count and, where its health changes, one line in the log.
+
+A server that says that it is not the primary is left at once, with all connections, and the address is resolved anew.
+An address that leads elsewhere while the old server still answers is noticed when connections are renewed.
 """
 
 import asyncio
 import contextlib
 import hashlib
+import math
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
@@ -18,9 +23,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.lookup.cache.base import Cached, Lifetimes
-from app.lookup.cache.redis_values import PUBLISH, READ, WRITE, Script, decode, encode
+from app.lookup.cache.redis_values import PUBLISH, READ, WRITE, Script, decode, encode, encode_seen
 from app.lookup.cache.store_health import Health, time_limit
+from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.policy import Clock
 
 CALL_LIMIT = 0.05
@@ -30,8 +35,15 @@ CONNECT_LIMIT = 1.0
 SILENCE = 15.0
 """Seconds without an update after which the server is asked whether it is still there, and which it has to answer in.
 Nobody tells of a connection that a firewall has forgotten."""
+CONNECTION_LIFE = 60.0
+"""Seconds after which connections are renewed, beside the lookups, so that a name that leads elsewhere is noticed."""
 CHANNEL = "news"
 """The channel's name, after the prefix of the keys; replicas of version 0.1 use it too."""
+
+NOT_PRIMARY = (exceptions.ReadOnlyError, exceptions.BusyLoadingError, exceptions.MasterDownError)
+NOT_PRIMARY_TEXT = re.compile(r"(?:^|-)(?:READONLY|LOADING|MASTERDOWN|NOREPLICAS) ")
+"""Error replies of a server that was the primary, or is to become it. Before 7.0 what a script met with stands behind
+words of the server's own."""
 
 Observe = Callable[[str, float, str], None]
 
@@ -55,18 +67,11 @@ class RedisStore:
         *,
         observe: Observe = lambda _operation, _seconds, _outcome: None,
     ) -> None:
-        # One connection serves all calls, since they are gathered; another one is the subscription's.
-        self._client = Redis.from_url(
-            url,
-            protocol=2,
-            single_connection_client=True,
-            # Servers close connections that were idle for long: once more, on a new one.
-            retry=Retry(NoBackoff(), 1),
-            socket_timeout=None,
-            socket_connect_timeout=None,
-            driver_info=None,
-            maint_notifications_config=MaintNotificationsConfig(enabled=False),
-        )
+        self._url = url
+        self._client = self._new_client()
+        self._subscription: asyncio.Task[None] | None = None
+        self._left_at = self._renew_at = -math.inf
+        self._connected = asyncio.Event()
         # Two platforms number their messages alike; a digest keeps them apart and the URL out of sight.
         self._keys = f"{prefix}:{hashlib.blake2b(platform_url.encode(), digest_size=6).hexdigest()}:"
         self._clock = clock
@@ -102,7 +107,8 @@ class RedisStore:
 
     def ready(self) -> bool:
         """Whether it can be asked now. Where it cannot, it is looked for beside the lookups once it is time."""
-        if not self.usable and self._connecting is None and self._use.may_try():
+        due = self._clock() >= self._renew_at if self.usable else self._use.may_try()
+        if due and self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self.connect())
         return self.usable
 
@@ -111,34 +117,41 @@ class RedisStore:
         return (self.ready() or self._connecting is not None) and self._refusable["write"].may_try()
 
     async def connect(self) -> None:
-        """Connect and see whether a read is answered in time. Never raises: what failed is tried again later."""
+        """Connect and see whether a read is answered in time. Never raises: what failed is tried again later.
+
+        A connection that is in use is used on until the new one works.
+        """
         started = self._clock()
+        self._renew_at = started + CONNECTION_LIFE
+        client = self._new_client()
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
-                await self._client.initialize()
-                await self._connection.connect()
-            async with time_limit(CALL_LIMIT), self._turn:
-                await self._run(READ, [f"{self._keys}0"], [])
+                await client.initialize()
+                await client.connection.connect()  # type: ignore[union-attr]  # it has one from now on
+            async with time_limit(CALL_LIMIT):
+                await _run(client, READ, [f"{self._keys}0"], [])
+            async with self._turn:
+                client, self._client = self._client, client
+                self.usable = True
         except Exception as error:
-            await self._drop()
             # A refusal is clear; being late may be chance.
             self._use.failed(self._count("connect", started, error), at_once=_kind(error) != "timeout")
-        except asyncio.CancelledError:
-            await self._drop()
-            raise
         else:
-            self.usable = True
             self._use.worked()
             self._observe("connect", self._clock() - started, "ok")
+            self._connected.set()
+            if self._subscription is not None:
+                self._subscription.cancel()
         finally:
             self._connecting = None
+            await _close(client)
 
     async def read(self, ids: Collection[int], limit: float) -> dict[int, Cached]:
-        """What is there and still good; nothing where the reply does not come within ``limit`` seconds."""
+        """What is there, perhaps no longer good; nothing where the reply does not come within ``limit`` seconds."""
         return self._decoded(ids, await self._call("read", READ, ids, [], limit))
 
     async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
-        """Write answers, each for what is left of its lifetime.
+        """Write answers, each for what is left of the time in which it is remembered.
 
         Returns what is there instead, where the server's rule (``record.merge``) kept more or something else;
         None where it failed.
@@ -146,15 +159,18 @@ class RedisStore:
         if not self.ready() and self._connecting is not None:
             await asyncio.wait([self._connecting])
         now = self._clock()
-        arguments: dict[int, tuple[bytes, bytes]] = {}
+        arguments: dict[int, tuple[bytes, bytes, bytes]] = {}
         for id_, cached in answers.items():
-            lifetime = self._lifetimes.of(cached.answer)
-            left_ms = int((lifetime - (now - cached.replied_at)) * 1000)
+            kept = self._lifetimes.kept(cached)
+            left_ms = int((kept - (now - cached.replied_at)) * 1000)
             if left_ms > 0:
-                arguments[id_] = encode(cached.answer, int(lifetime * 1000)), str(left_ms).encode()
+                lasted_ms = int((cached.replied_at - cached.since) * 1000)
+                # Without growth nobody needs to know it.
+                seen = encode_seen(cached.answer, lasted_ms) if kept > cached.ttl else b""
+                arguments[id_] = encode(cached.answer, int(kept * 1000)), str(left_ms).encode(), seen
         if not arguments:
             return {}
-        flat = [each for pair in arguments.values() for each in pair]
+        flat = [each for triple in arguments.values() for each in triple]
         reply = await self._call("write", WRITE, arguments, flat, CALL_LIMIT)
         return None if reply is None else self._decoded(arguments, reply)
 
@@ -166,14 +182,22 @@ class RedisStore:
     async def listen(self, receive: Callable[[bytes], None]) -> None:
         """Pass on what replicas publish, until it is cancelled. Never raises: whatever fails is tried again."""
         while True:
+            self._subscription = asyncio.get_running_loop().create_task(self._subscribe(receive))
             try:
-                await self._subscribe(receive)
-            except Exception as error:
+                await asyncio.wait([self._subscription])
+            finally:
+                self._subscription.cancel()
+            # Cancelled by ourselves: there is a new connection, perhaps to another server.
+            error = None if self._subscription.cancelled() else self._subscription.exception()
+            if isinstance(error, Exception):
                 why = self._count("listen", self._clock(), error)
                 # A connection that is lost is lost for lookups as well, and told by them.
                 if isinstance(error, exceptions.ResponseError):
                     self._listening.failed(why, at_once=True)
-            await asyncio.sleep(Health.PAUSE)
+                self._connected.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(Health.PAUSE):
+                        await self._connected.wait()
 
     def unreadable(self, operation: str) -> None:
         """Count a value or an update that another version wrote, or somebody else."""
@@ -185,11 +209,23 @@ class RedisStore:
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.wait([self._connecting])
-        self.usable = False
-        with contextlib.suppress(Exception):  # it is given up anyway
-            await self._client.aclose()
+        await self._drop()
 
     # --- one round trip ---
+
+    def _new_client(self) -> Redis:
+        # One connection serves all calls, since they are gathered; another one is the subscription's.
+        return Redis.from_url(
+            self._url,
+            protocol=2,
+            single_connection_client=True,
+            # Servers close connections that were idle for long: once more, on a new one.
+            retry=Retry(NoBackoff(), 1),
+            socket_timeout=None,
+            socket_connect_timeout=None,
+            driver_info=None,
+            maint_notifications_config=MaintNotificationsConfig(enabled=False),
+        )
 
     async def _call(
         self, operation: str, script: Script, ids: Iterable[int | str], arguments: list[bytes], limit: float
@@ -203,7 +239,7 @@ class RedisStore:
                 if not self.usable:
                     return None  # lost, and counted, by whoever had the turn before
                 try:
-                    reply = await self._run(script, [f"{self._keys}{id_}" for id_ in ids], arguments)
+                    reply = await _run(self._client, script, [f"{self._keys}{id_}" for id_ in ids], arguments)
                 except exceptions.ResponseError:
                     raise
                 except BaseException:
@@ -211,11 +247,15 @@ class RedisStore:
                     await self._drop()
                     raise
         except Exception as error:  # whatever it is, it is Redis's failure and not a lookup's
-            refused = isinstance(error, exceptions.ResponseError)
-            health = self._refusable.get(operation, self._use) if refused else self._use
-            health.failed(self._count(operation, started, error))
-            if not self._use.good:
-                await self._drop()
+            why = self._count(operation, started, error)
+            if self._may_lead_elsewhere(error):
+                await self._drop()  # and the next attempt goes to whatever the address leads to
+            else:
+                refused = isinstance(error, exceptions.ResponseError)
+                health = self._refusable.get(operation, self._use) if refused else self._use
+                health.failed(why)
+                if not self._use.good:
+                    await self._drop()
             self.ready()
             return None
         self._use.worked()
@@ -224,24 +264,29 @@ class RedisStore:
         self._observe(operation, self._clock() - started, "ok")
         return reply
 
-    async def _run(self, script: Script, keys: list[str], arguments: list[bytes]) -> Any:
-        """Run a script; a server that does not know it yet is given its text."""
-        try:
-            return await self._client.evalsha(script.sha, len(keys), *keys, *arguments)
-        except exceptions.NoScriptError:
-            return await self._client.eval(script.text, len(keys), *keys, *arguments)
+    def _may_lead_elsewhere(self, error: Exception) -> bool:
+        """Whether a new connection may lead to the primary. The next one is tried after a while."""
+        not_primary = isinstance(error, NOT_PRIMARY) or NOT_PRIMARY_TEXT.search(str(error)) is not None
+        if not not_primary or self._clock() - self._left_at < Health.PAUSE:
+            return False
+        self._left_at = self._clock()
+        return True
 
     async def _subscribe(self, receive: Callable[[bytes], None]) -> None:
-        async with self._client.pubsub() as subscription:
-            async with asyncio.timeout(CONNECT_LIMIT):
-                await subscription.subscribe(f"{self._keys}{CHANNEL}")
-            if (await self._next_message(subscription))["type"] != "subscribe":
-                raise exceptions.InvalidResponse("not what a subscriber is told")
-            self._listening.worked()
-            while True:
-                message = await self._next_message(subscription)
-                if message["type"] == "message":
-                    receive(message["data"])
+        client = self._new_client()
+        try:
+            async with client.pubsub() as subscription:
+                async with asyncio.timeout(CONNECT_LIMIT):
+                    await subscription.subscribe(f"{self._keys}{CHANNEL}")
+                if (await self._next_message(subscription))["type"] != "subscribe":
+                    raise exceptions.InvalidResponse("not what a subscriber is told")
+                self._listening.worked()
+                while True:
+                    message = await self._next_message(subscription)
+                    if message["type"] == "message":
+                        receive(message["data"])
+        finally:
+            await _close(client)
 
     async def _next_message(self, subscription: PubSub) -> dict[str, Any]:
         message: dict[str, Any] | None = await subscription.get_message(timeout=SILENCE)
@@ -252,16 +297,10 @@ class RedisStore:
             raise TimeoutError
         return message
 
-    @property
-    def _connection(self) -> Any:
-        return self._client.connection
-
     async def _drop(self) -> None:
         """Let go of the connection, whatever its condition."""
         self.usable = False
-        if self._connection is not None:
-            with contextlib.suppress(Exception):  # it is given up anyway
-                await self._connection.disconnect(nowait=True)
+        await _close(self._client)
 
     def _count(self, operation: str, started: float, error: Exception) -> str:
         """Count a failure. Returns what the log may say of it: never its text, which is the server's."""
@@ -277,13 +316,32 @@ class RedisStore:
             if each is None:
                 continue
             try:
-                cached = decode(id_, each, now, self._lifetimes)
+                told = decode(id_, each)
             except ValueError:
                 self.unreadable("read")
                 continue
-            if cached is not None:
-                found[id_] = cached
+            if told is not None:
+                replied_at = now - told.age
+                first_seen = self._lifetimes.first_seen(told.answer, replied_at, now)
+                since = first_seen if told.lasted is None else replied_at - told.lasted
+                found[id_] = self._lifetimes.cached(told.answer, replied_at, since)
         return found
+
+
+async def _run(client: Redis, script: Script, keys: list[str], arguments: list[bytes]) -> Any:
+    """Run a script; a server that does not know it yet is given its text."""
+    try:
+        return await client.evalsha(script.sha, len(keys), *keys, *arguments)
+    except exceptions.NoScriptError:
+        return await client.eval(script.text, len(keys), *keys, *arguments)
+
+
+async def _close(client: Redis) -> None:
+    """Let go of a client. What it still has to send is not waited for: the server may hang."""
+    with contextlib.suppress(Exception):  # it is given up anyway
+        if client.connection is not None:
+            await client.connection.disconnect(nowait=True)
+        await client.aclose()
 
 
 def _kind(error: Exception) -> str:

@@ -7,6 +7,13 @@ Of ``n`` the last is the platform's text, where it gave one, of ``e`` the proble
 0.1 knows no ``e``: it is a miss there, and is overwritten. What 0.1 wrote with a state that is no documented word or a
 sentence is a miss here.
 
+The key lives from the platform's reply on for the lifetime that stands in its value: as long as the answer is good, and
+where lifetimes grow some time more, in which it only tells how long its state has lasted. Version 0.1, whose lifetimes
+do not grow, computes the same age of the answer and uses it as long as its own settings say.
+
+Where a state has no time of its change, a second key, ``…:seen``, has the milliseconds that it had lasted at that
+reply: ``34000|p|send``. It counts while kind and state are those of the value, which 0.1 may have overwritten.
+
 Version and kind begin the value in every version to come, so that an older replica neither reads nor overwrites a
 newer one's final state. What it cannot read is a miss. No clock of a replica is written: how old a value is follows
 from its lifetime and from what the server says is left of it.
@@ -16,20 +23,30 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from app.lookup.cache.base import Cached, Lifetimes
 from app.lookup.failures import KEPT, AboutOneMessage, MessageNotFound
 from app.lookup.record import Cacheable, MessageRecord, Outcome, documented, is_word
 
 _FOUND = re.compile(
-    r"(?P<left>[0-9]{1,15}) v1(?P<kind>[pdfne])(?P<detail>[+-])\|(?P<lifetime>[0-9]{1,15})\|(?P<changed>[0-9T:+.-]*)"
+    r"(?P<left>[0-9]{1,15}) (?:(?P<lasted>[0-9]{1,15}) )?v1(?P<kind>[pdfne])(?P<detail>[+-])"
+    r"\|(?P<lifetime>[0-9]{1,15})\|(?P<changed>[0-9T:+.-]*)"
     r"\|(?P<parts>[0-9]{0,9})\|(?P<price>(?:-?[0-9.]+)?)\|(?P<state>.*)",
     re.DOTALL,
 )
 
 
+class Told(NamedTuple):
+    """An answer that another replica got, the seconds since the platform's reply, and where it was told the seconds
+    that its state had lasted then."""
+
+    answer: Cacheable
+    age: float
+    lasted: float | None
+
+
 def encode(answer: Cacheable, lifetime_ms: int) -> bytes:
-    """The value of an answer that is good for ``lifetime_ms`` from the platform's reply on."""
+    """The value of an answer that is kept for ``lifetime_ms`` from the platform's reply on."""
     if isinstance(answer, AboutOneMessage):
         text = answer.upstream_message or ""
         if isinstance(answer, MessageNotFound):
@@ -44,8 +61,16 @@ def encode(answer: Cacheable, lifetime_ms: int) -> bytes:
     return f"v1{kind}{detail}|{lifetime_ms}|{changed}|{parts}|{price}|{answer.state}".encode()
 
 
-def decode(id_: int, found: object, now: float, lifetimes: Lifetimes) -> Cached | None:
-    """The answer that the server found, with its age by the server's clock; None where it is too old for us.
+def encode_seen(answer: Cacheable, lasted_ms: int) -> bytes:
+    """How long a state had lasted at the platform's reply; empty where it is final or has the time of its change."""
+    if isinstance(answer, MessageRecord) and (answer.changed_at is not None or answer.meaning.final):
+        return b""
+    head, _, _, _, _, state = encode(answer, 0).split(b"|", 5)
+    return b"%d|%c|%b" % (lasted_ms, head[2], state)
+
+
+def decode(id_: int, found: object) -> Told | None:
+    """The answer that the server found, with its age by the server's clock; None where 0.1 misread the platform.
 
     Raises ValueError for what this version cannot read.
     """
@@ -54,7 +79,7 @@ def decode(id_: int, found: object, now: float, lifetimes: Lifetimes) -> Cached 
         raise ValueError("another version, or not one of ours")
     age = max(int(match["lifetime"]) - int(match["left"]), 0) / 1000
     answer = _answer(id_, match)
-    return Cached(answer, now - age) if answer is not None and age < lifetimes.of(answer) else None
+    return None if answer is None else Told(answer, age, int(match["lasted"]) / 1000 if match["lasted"] else None)
 
 
 def _answer(id_: int, match: re.Match[str]) -> Cacheable | None:
@@ -92,20 +117,28 @@ for i, key in ipairs(KEYS) do
   -- pcall: a key of another type is rubbish, and rubbish is a miss.
   local value = redis.pcall('GET', key)
   found[i] = type(value) == 'string' and redis.call('PTTL', key) .. ' ' .. value
+  local kind, state = tostring(value):match('^v1([pdne])[+-]|%d+||[^|]*|[^|]*|(.*)$')
+  local seen = kind and redis.pcall('GET', key .. ':seen')
+  local lasted = type(seen) == 'string' and seen:match('^%d+')
+  if lasted and seen == lasted .. '|' .. kind .. '|' .. state then
+    found[i] = redis.call('PTTL', key) .. ' ' .. lasted .. ' ' .. value
+  end
 end
 return found
 """)
-"""Keys in, for each ``MILLISECONDS-LEFT VALUE``, or nothing. One string: redis-py spends most of its time on counting
-what a reply consists of."""
+"""Keys in, for each ``MILLISECONDS-LEFT VALUE``, or nothing; before the value the milliseconds that its state had
+lasted, where a second key has them. One string: redis-py spends most of its time on counting what replies consist of.
+"""
 
 WRITE = Script(r"""
+local SLACK = 100 -- milliseconds, by which ages in different replicas may differ
 local V1 = '^v1(%a)([+-])|(%d+)|([^|]*)|([^|]*)|([^|]*)|(.*)$'
 local function join(kind, lifetime, changed, parts, price, state)
   return 'v1' .. kind .. '+|' .. table.concat({lifetime, changed, parts, price, state}, '|')
 end
 local kept = {}
 for i, key in ipairs(KEYS) do
-  local new, left = ARGV[2 * i - 1], ARGV[2 * i]
+  local new, left, seen = ARGV[3 * i - 2], ARGV[3 * i - 1], ARGV[3 * i]
   local old = redis.pcall('GET', key)
   local other = false
   if type(old) == 'string' then
@@ -120,19 +153,27 @@ for i, key in ipairs(KEYS) do
         new = join(kind, lifetime, changed, nparts, nprice, state)
         other = new
       end
+    elseif nkind ~= 'f' and lifetime - redis.call('PTTL', key) < nlifetime - left - SLACK then
+      -- Written late, as after a failover: what is there came from the platform afterwards.
+      new, left, other = false, false, old
+      if ndetail == '+' and detail == '-' and nstate == state then
+        new = join(kind, lifetime, changed, nparts, nprice, state)
+        other = new
+      end
     elseif detail == '+' and ndetail == '-' and nkind ~= 'n' and nkind ~= 'e' and nstate == state then
       new = join(nkind, nlifetime, nchanged, parts, price, state)
       other = new
     end
   end
   if new and left then redis.call('SET', key, new, 'PX', left) end
+  if new and left and seen ~= '' then redis.call('SET', key .. ':seen', seen, 'PX', left) end
   if new and not left then redis.call('SET', key, new, 'KEEPTTL') end
   kept[i] = other and redis.call('PTTL', key) .. ' ' .. other
 end
 return kept
 """)
-"""``record.merge`` for replies, on the server. Keys, and for each value and milliseconds left in; for each what is
-there instead of what was given, in the form of ``READ``, or nothing."""
+"""``record.merge`` for replies, on the server. Keys, and for each value, milliseconds left and how long its state has
+lasted in; for each what is there instead of what was given, in the form of ``READ``, or nothing."""
 
 PUBLISH = Script("""
 for _, update in ipairs(ARGV) do redis.call('PUBLISH', KEYS[1], update) end

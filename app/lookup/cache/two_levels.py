@@ -9,10 +9,11 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Collection, Mapping
+from contextvars import Context
 from typing import Protocol
 
-from app.lookup.cache.base import Cached
 from app.lookup.cache.memory import MemoryCache
+from app.lookup.lifetimes import Cached
 from app.lookup.record import Cacheable, serves
 
 READ_LIMIT = 0.05
@@ -26,6 +27,8 @@ MAX_WRITTEN = 250
 MAX_UNWRITTEN = 10_000
 WRITE_ATTEMPTS = 2
 """A final state that is not written is asked for again by every replica; one lost connection must not do that."""
+RETRY_SECONDS = 1.0
+"""Between two attempts to write what a server in trouble did not take."""
 
 
 class Store(Protocol):
@@ -38,7 +41,7 @@ class Store(Protocol):
         """Whether it is worth while to write."""
 
     async def read(self, ids: Collection[int], limit: float) -> dict[int, Cached]:
-        """What is there, within ``limit`` seconds."""
+        """What is there, within ``limit`` seconds; also what is no longer good, for the age of its state."""
 
     async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
         """Write answers. Returns what is there instead, where a final state or a detail was kept; None: it failed."""
@@ -51,7 +54,7 @@ class TwoLevelCache:
     """Answers from memory, else from the store.
 
     ``hits`` counts ids by level (``memory``, ``shared``), ``misses`` those that neither has; ``dropped`` counts
-    answers that were not written since the store could not take them.
+    answers that were not written: while the store takes none, the latest ``MAX_UNWRITTEN`` wait for it.
     """
 
     def __init__(self, memory: MemoryCache, store: Store) -> None:
@@ -61,13 +64,14 @@ class TwoLevelCache:
         self._reading: asyncio.Task[None] | None = None
         self._unwritten: dict[int, Cached] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._retry: asyncio.TimerHandle | None = None
         self.hits: Counter[str] = Counter()
         self.misses = 0
         self.dropped = 0
 
-    async def get_many(self, ids: Collection[int], detail: bool = False) -> dict[int, Cached]:
+    async def get_many(self, ids: Collection[int], detail: bool = False, *, serving: bool = True) -> dict[int, Cached]:
         """What is known and still good. Who wants detail gets it from the store where memory has the state alone."""
-        found = await self._memory.get_many(ids)
+        found = await self._memory.get_many(ids, serving=serving)
         missing = [id_ for id_ in ids if id_ not in found or not serves(found[id_].answer, detail)]
         self.hits["memory"] += len(ids) - len(missing)
         if not missing:
@@ -76,7 +80,7 @@ class TwoLevelCache:
             read = await self._read(missing)
             for id_ in missing:
                 # Memory first: the platform may have answered somebody else meanwhile.
-                cached = self._memory.get(id_) or read.get(id_)
+                cached = (self._memory.get(id_) if serving else self._memory.peek(id_)) or read.get(id_)
                 if cached is not None:
                     found[id_] = cached
         served = sum(id_ in found and serves(found[id_].answer, detail) for id_ in missing)
@@ -84,28 +88,26 @@ class TwoLevelCache:
         self.misses += len(missing) - served
         return found
 
-    def put(self, id_: int, answer: Cacheable) -> Cacheable:
+    def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer in memory now, and in the store soon."""
-        kept = self._memory.put(id_, answer)
-        cached = self._memory.get(id_)
-        if cached is None:
+        kept = self._memory.put(id_, answer, reported=reported)
+        if kept.ttl <= 0:
             return kept
-        if not self._store.writable() or (len(self._unwritten) >= MAX_UNWRITTEN and id_ not in self._unwritten):
-            self.dropped += 1
-            return kept
-        self._unwritten[id_] = cached
-        if self._writing is None:
-            self._writing = asyncio.get_running_loop().create_task(self._write())
+        self._unwritten[id_] = kept
+        self._bound_unwritten()
+        self._start_writing()
         return kept
 
     async def flush(self) -> None:
-        """Wait until everything is written, or dropped."""
+        """Wait until everything is written, or the store takes no more."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
 
     async def aclose(self) -> None:
         """Write what is not written yet, as far as the store takes it, and close it."""
         await self.flush()
+        if self._retry is not None:
+            self._retry.cancel()
         if self._reading is not None:
             await asyncio.wait([self._reading])
         await self._store.aclose()
@@ -133,11 +135,27 @@ class TwoLevelCache:
                         left = trip.until - clock()
                         if left >= LEAST_LIMIT and self._store.ready():
                             found |= await self._store.read(ids, left)
-                    self._adopt(found)
+                    found = self._adopt(found)
                 finally:
                     trip.found.set_result(found)
         finally:
             self._reading = None
+
+    def _start_writing(self) -> None:
+        if self._writing is not None or not self._unwritten:
+            return
+        if self._store.writable():
+            self._writing = asyncio.get_running_loop().create_task(self._write())
+        else:
+            self._write_later()
+
+    def _write_later(self) -> None:
+        if self._retry is None:
+            self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write_again, context=Context())
+
+    def _write_again(self) -> None:
+        self._retry = None
+        self._start_writing()
 
     async def _write(self) -> None:
         try:
@@ -150,15 +168,23 @@ class TwoLevelCache:
                     if kept is None and self._store.writable():
                         kept = await self._store.write(chosen)
                 if kept is None:
-                    self.dropped += len(chosen)
-                else:
-                    self._adopt(kept)
+                    self._unwritten = chosen | self._unwritten
+                    self._bound_unwritten()
+                    self._write_later()
+                    return
+                self._adopt(kept)
         finally:
             self._writing = None
 
-    def _adopt(self, found: Mapping[int, Cached]) -> None:
-        for id_, cached in found.items():
-            self._memory.adopt(id_, cached)
+    def _bound_unwritten(self) -> None:
+        while len(self._unwritten) > MAX_UNWRITTEN:
+            del self._unwritten[next(iter(self._unwritten))]
+            self.dropped += 1
+
+    def _adopt(self, found: Mapping[int, Cached]) -> dict[int, Cached]:
+        """Take what the store has into memory. Returns what of it is still good."""
+        adopted = {id_: self._memory.adopt(id_, cached) for id_, cached in found.items()}
+        return {id_: cached for id_, cached in adopted.items() if self._memory.is_good(cached)}
 
 
 class _Trip:

@@ -8,7 +8,9 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from app.main import create_app
+from app.server.limits import Limits
 from app.settings import Settings
+from app.upstream.client import MAX_REPLY_BYTES
 from tests.support.manifests.reading import (
     Documents,
     container,
@@ -27,6 +29,9 @@ AT_REST_BYTES = 90 * 2**20
 """What the service promises to stay below when nobody asks."""
 CACHE_ENTRY_BYTES = 400
 """One cached state, at most."""
+WAITED_FOR_BYTES = 16_000
+"""One message that is waited for, with its connection, where each wait has one (``make bench-waiters``). A message of a
+stream takes a fortieth."""
 PROBES = {"startupProbe": "/livez", "livenessProbe": "/livez", "readinessProbe": "/readyz"}
 
 
@@ -106,9 +111,23 @@ def check_resources(documents: Documents) -> list[str]:
         complaints.append("the memory requested does not hold the service at rest")
     if memory < AT_REST_BYTES + CACHE_ENTRY_BYTES * int(setting(documents, "cache_max_entries")):
         complaints.append("the memory limit does not hold a full cache")
+    if memory < sum(_needed(documents).values()):
+        told = ", ".join(f"{bytes_ / 2**20:.0f} MiB {what}" for what, bytes_ in _needed(documents).items())
+        complaints.append(f"the memory limit does not hold everything at once: {told}")
     if quantity(resources.get("limits", {}).get("cpu", 1)) < 1:
         complaints.append("less than one core throttles the only event loop")
     return complaints
+
+
+def _needed(documents: Documents) -> dict[str, float]:
+    """What each limit of the service lets it hold in memory, in bytes, all at the same time."""
+    return {
+        "at rest": AT_REST_BYTES,
+        "of cached states": CACHE_ENTRY_BYTES * int(setting(documents, "cache_max_entries")),
+        "of waits": WAITED_FOR_BYTES * int(setting(documents, "max_waiters")),
+        "of unread input": Limits().input_bytes,
+        "of replies": MAX_REPLY_BYTES * int(setting(documents, "upstream_max_in_flight")),
+    }
 
 
 def _disorder(resources: dict[str, dict[str, str]]) -> Iterator[str]:

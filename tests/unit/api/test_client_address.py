@@ -32,7 +32,27 @@ def forwarded(*values: str) -> list[tuple[bytes, bytes]]:
         ("10.0.0.1", ["10.1.1.1, 10.2.2.2"], "10.1.1.1"),
         ("10.0.0.1", ["192.0.2.7, unknown"], "10.0.0.1"),
         ("10.0.0.1", ["192.0.2.7, "], "10.0.0.1"),
-        ("10.0.0.1", ["192.0.2.7, 192.0.2.8:4711"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.7, 192.0.2.8:4711"], "192.0.2.8"),
+        ("10.0.0.1", ["192.0.2.7:80, 10.2.2.2:443, [fd00::2]:8080"], "192.0.2.7"),
+        ("10.0.0.1", ["[2001:db8::1]:443"], "2001:db8::1"),
+        ("10.0.0.1", ["[2001:db8::1]"], "2001:db8::1"),
+        ("10.0.0.1", ['"[2001:db8::1]:443"'], "2001:db8::1"),
+        ("10.0.0.1", ['"192.0.2.7"'], "192.0.2.7"),
+        ("10.0.0.1", ["[::ffff:192.0.2.7]:443"], "192.0.2.7"),
+        ("10.0.0.1", ["fe80::1%eth0"], "fe80::1"),
+        ("10.0.0.1", ["[fe80::1%eth0]:443"], "fe80::1"),
+        ("10.0.0.1", ["192.0.2.7:"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.7:65536"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.7:443:443"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.7:http"], "10.0.0.1"),
+        ("10.0.0.1", ["192.0.2.07"], "10.0.0.1"),
+        ("10.0.0.1", ["[192.0.2.7]:443"], "10.0.0.1"),
+        ("10.0.0.1", ["[2001:db8::1"], "10.0.0.1"),
+        ("10.0.0.1", ["2001:db8::1]:443"], "10.0.0.1"),
+        ("10.0.0.1", ['"192.0.2.7'], "10.0.0.1"),
+        ("10.0.0.1", ['"'], "10.0.0.1"),
+        ("10.0.0.1", ["_hidden"], "10.0.0.1"),
+        ("10.0.0.1", ["\xb2\xb3.0.0.1"], "10.0.0.1"),
         ("10.0.0.1", ["192.0.2.7, unknown, 10.2.2.2"], "10.2.2.2"),
         ("10.0.0.1", ["2001:DB8::0007"], "2001:db8::7"),
         ("10.0.0.1", ["::ffff:192.0.2.7"], "192.0.2.7"),
@@ -91,6 +111,7 @@ def test_any_header_gives_an_address_and_never_text_of_the_callers(values: list[
         ("2001:db8:0:2::7", "2001:db8:0:2::/64"),
         ("::1", "::/64"),
         ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("fe80::1%eth0", "fe80::/64"),
         ("testclient", "testclient"),
         ("", ""),
     ],
@@ -104,3 +125,14 @@ def test_no_other_address_of_its_network_makes_another_caller(address: Any, inte
     neighbour = ip_address((int(address) >> 64 << 64) | interface)
     assert caller_at(str(address)) == caller_at(str(neighbour))
     assert caller_at(str(address)) != caller_at(str(ip_address(int(address) ^ (1 << 64))))
+
+
+WRITTEN = st.sampled_from(["{}", "{}:4711", '"{}"', '"{}:4711"', " {} ", "{}:65535"])
+
+
+@given(st.ip_addresses(), WRITTEN)
+def test_however_a_proxy_writes_an_address_it_is_the_same_caller(address: Any, written: str) -> None:
+    """Twelve callers behind a proxy that writes ports are twelve callers, each of them one whatever its port."""
+    text = str(address) if address.version == 4 else f"[{address}]"
+    said = client_address(scope(*forwarded(written.format(text))), PROXIES)
+    assert said == str(getattr(address, "ipv4_mapped", None) or address)

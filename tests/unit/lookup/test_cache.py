@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.failures import MessageNotFound
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import STATES, Cacheable, MessageRecord, merge
 from tests.support.lookup import LIFETIMES, WHEN, Now
 
@@ -101,9 +101,9 @@ def test_the_least_recently_used_goes_first(cache: MemoryCache) -> None:
 def test_a_lifetime_of_zero_keeps_nothing_and_forgets_what_was_there(now: Now) -> None:
     cache = MemoryCache(now, Lifetimes(pending=0, delivered=60, final=60, not_found=0), max_entries=3)
     cache.put(1, record())
-    assert cache.put(1, NOT_FOUND) is NOT_FOUND
+    assert cache.put(1, NOT_FOUND).answer is NOT_FOUND
     assert cache.get(1) is None
-    assert cache.put(1, record("send")) == record("send")
+    assert cache.put(1, record("send")).answer == record("send")
     assert len(cache) == 0
 
 
@@ -118,7 +118,7 @@ def test_only_what_is_known_and_good_comes_back(cache: MemoryCache, now: Now) ->
 @pytest.mark.parametrize("later", [record("deliver"), record("send"), record("a new word"), NOT_FOUND])
 def test_a_final_state_is_never_replaced_by_another(cache: MemoryCache, final: str, later: Cacheable) -> None:
     cache.put(1, record(final))
-    assert cache.put(1, later) == record(final), "and its callers get the final one, too"
+    assert cache.put(1, later).answer == record(final), "and its callers get the final one, too"
     kept = cache.get(1)
     assert kept is not None
     assert kept.answer == record(final)
@@ -126,13 +126,13 @@ def test_a_final_state_is_never_replaced_by_another(cache: MemoryCache, final: s
 
 def test_a_state_that_is_not_final_makes_way(cache: MemoryCache) -> None:
     for answer in (record("deliver"), record("send"), NOT_FOUND, record("read")):
-        assert cache.put(1, answer) == answer
+        assert cache.put(1, answer).answer == answer
 
 
 def test_parts_and_price_stay_while_the_state_stays(cache: MemoryCache) -> None:
     cache.put(1, detailed("send"))
-    assert cache.put(1, record("send")) == detailed("send")
-    assert cache.put(1, record("deliver")) == record("deliver")
+    assert cache.put(1, record("send")).answer == detailed("send")
+    assert cache.put(1, record("deliver")).answer == record("deliver")
 
 
 @given(new=ANSWERS, old=st.one_of(ANSWERS, st.none()))

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from hypothesis import event, given
 from hypothesis import strategies as st
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import (
     AccountLocked,
@@ -25,6 +24,7 @@ from app.lookup.failures import (
     UnknownRefusal,
     Unreachable,
 )
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import STATES, MessageRecord
 from tests.support.lookup import PlatformInMemory, assert_nothing_left, engine_before, kinds
 from tests.support.virtual_time import loop, on_virtual_time

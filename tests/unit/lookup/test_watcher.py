@@ -5,8 +5,8 @@ import random
 
 import pytest
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.failures import CredentialsRejected, MessageNotFound, Overloaded, ServerError, Unreachable
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import MessageRecord
 from app.lookup.subscriptions import Subscription
 from app.lookup.watcher import Watcher
@@ -222,7 +222,7 @@ async def test_without_a_lifetime_of_pending_states_the_platform_is_asked_ten_ti
 
 @on_virtual_time
 async def test_more_waiters_than_there_may_be_are_refused_until_one_leaves() -> None:
-    _, watching = watcher_before(PlatformInMemory(), max_waiters=2)
+    _, watching = watcher_before(PlatformInMemory(), max_waiters=4)
     one, two = watching.subscribe([1], False), watching.subscribe([1, 2], False)
     with pytest.raises(Overloaded):
         watching.subscribe([3], False)

@@ -7,9 +7,9 @@ from datetime import timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.base import Lifetimes
 from app.lookup.engine import Engine
 from app.lookup.failures import InvalidReply, ServerError, Unreachable
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import STATES, MessageRecord
 from app.lookup.watcher import Watcher
 from tests.support.lookup import WHEN, PlatformInMemory

@@ -2,16 +2,16 @@
 
 import contextlib
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.base import Lifetimes
-from app.lookup.cache.redis_values import decode, encode
+from app.lookup.cache.redis_values import Told, decode, encode, encode_seen
 from app.lookup.failures import KEPT, EntryRefused, EntryRejected, LookupFailure, MessageNotFound
-from app.lookup.record import MAX_MESSAGE_ID, STATES, MessageRecord
+from app.lookup.lifetimes import Lifetimes
+from app.lookup.record import MAX_MESSAGE_ID, STATES, Cacheable, MessageRecord
 
 LIFETIMES = Lifetimes(pending=2, delivered=60, final=86_400, not_found=2)
 
@@ -30,14 +30,34 @@ records = st.builds(
 @given(records)
 def test_a_record_is_read_as_it_was_written(record: MessageRecord) -> None:
     lifetime = int(LIFETIMES.of(record) * 1000)
-    cached = decode(record.id, b"%d %s" % (lifetime - 500, encode(record, lifetime)), 1000.0, LIFETIMES)
+    told = decode(record.id, b"%d %s" % (lifetime - 500, encode(record, lifetime)))
 
-    assert cached is not None
-    assert cached.answer == record
-    assert cached.replied_at == 999.5
-    assert isinstance(cached.answer, MessageRecord)
-    if record.changed_at is not None and cached.answer.changed_at is not None:
-        assert cached.answer.changed_at.isoformat() == record.changed_at.isoformat()
+    assert told == Told(record, 0.5, None)
+    assert isinstance(told.answer, MessageRecord)
+    if record.changed_at is not None and told.answer.changed_at is not None:
+        assert told.answer.changed_at.isoformat() == record.changed_at.isoformat()
+
+
+def test_how_long_a_state_had_lasted_stands_before_the_value() -> None:
+    value = encode(MessageRecord(1, "send"), 62_000)
+    assert decode(1, b"60500 34000 " + value) == Told(MessageRecord(1, "send"), 1.5, 34.0)
+
+
+@pytest.mark.parametrize(
+    ("answer", "seen"),
+    [
+        (MessageRecord(1, "send"), b"34000|p|send"),
+        (MessageRecord(1, "a-new_word", None, 1, "10.6", detailed=True), b"34000|p|a-new_word"),
+        (MessageRecord(1, "deliver"), b"34000|d|deliver"),
+        (MessageRecord(1, "read"), b""),
+        (MessageRecord(1, "partly_deliver", datetime(2021, 4, 26, 15, 15, 3, tzinfo=UTC)), b""),
+        (MessageNotFound(upstream_message="No | such"), b"34000|n|No | such"),
+        (MessageNotFound(), b"34000|n|"),
+        (EntryRefused(upstream_message="No."), b"34000|e|upstream-rejected No."),
+    ],
+)
+def test_how_long_a_state_had_lasted_is_told_where_it_has_no_time_and_no_end(answer: Cacheable, seen: bytes) -> None:
+    assert encode_seen(answer, 34_000) == seen
 
 
 def test_the_examples_in_the_modules_words() -> None:
@@ -54,12 +74,12 @@ TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_
 @given(st.sampled_from(list(KEPT)), TEXTS)
 def test_an_error_text_of_one_message_is_read_as_it_was_written(slug: str, text: str | None) -> None:
     failure = KEPT[slug]("why", upstream_message=text)
-    cached = decode(1, b"500 " + encode(failure, 2000), 1000.0, LIFETIMES)
-    assert cached is not None
-    assert type(cached.answer) is type(failure)
-    assert isinstance(cached.answer, LookupFailure)
-    assert cached.answer.upstream_message == text
-    assert cached.replied_at == 998.5
+    told = decode(1, b"500 " + encode(failure, 2000))
+    assert told is not None
+    assert type(told.answer) is type(failure)
+    assert isinstance(told.answer, LookupFailure)
+    assert told.answer.upstream_message == text
+    assert told.age == 1.5
 
 
 # What version 0.1 reads; it overwrites what it cannot read, unless that begins like another version's final state.
@@ -76,7 +96,7 @@ def test_version_0_1_reads_an_unknown_id_as_such_and_no_other_error_text_at_all(
 
 @pytest.mark.parametrize("state", ["DELIVRD", "READ", "new", "Сообщение с таким ID не принималось", " deliver"])
 def test_what_version_0_1_took_for_a_state_is_a_miss(state: str) -> None:
-    assert decode(1, f"1000 v1p+|2000||1|10.6|{state}".encode(), 1000.0, LIFETIMES) is None
+    assert decode(1, f"1000 v1p+|2000||1|10.6|{state}".encode()) is None
 
 
 @given(
@@ -85,7 +105,7 @@ def test_what_version_0_1_took_for_a_state_is_a_miss(state: str) -> None:
 def test_anything_else_is_refused_or_read_and_never_a_crash(found: object) -> None:
     for each in (found, found.encode() if isinstance(found, str) else found):
         with contextlib.suppress(ValueError):
-            decode(1, each, 1000.0, LIFETIMES)
+            decode(1, each)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +126,4 @@ def test_anything_else_is_refused_or_read_and_never_a_crash(found: object) -> No
 )
 def test_half_a_value_is_none(found: bytes) -> None:
     with pytest.raises(ValueError, match=re.compile("")):
-        decode(1, found, 1000.0, LIFETIMES)
-
-
-def test_what_is_too_old_for_this_replicas_settings_is_not_used() -> None:
-    value = encode(MessageRecord(1, "deliver"), 600_000)
-
-    assert decode(1, b"539000 " + value, 1000.0, LIFETIMES) is None
-    assert decode(1, b"541000 " + value, 1000.0, LIFETIMES) is not None
+        decode(1, found)

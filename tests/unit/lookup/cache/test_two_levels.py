@@ -6,12 +6,16 @@ from collections.abc import Collection, Mapping
 import pytest
 
 from app.lookup.cache import two_levels
-from app.lookup.cache.base import Cached, Lifetimes
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
+from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.record import MessageRecord
+from tests.support.virtual_time import on_virtual_time
 
 pytestmark = pytest.mark.anyio
+
+
+LIFETIMES = Lifetimes(2, 60, 86_400, 2)
 
 
 class FakeStore:
@@ -21,6 +25,7 @@ class FakeStore:
         self.known: dict[int, Cached] = {}
         self.reads: list[list[int]] = []
         self.writes: list[list[int]] = []
+        self.states: dict[int, str] = {}
         self.up = True
         self.failures = 0
         self.gate = asyncio.Event()
@@ -44,20 +49,35 @@ class FakeStore:
         if self.failures:
             self.failures -= 1
             return None
+        for id_, each in answers.items():
+            assert isinstance(each.answer, MessageRecord)
+            self.states[id_] = each.answer.state
         return {}
 
     async def aclose(self) -> None:
         self.up = False
 
 
-@pytest.fixture
-def store() -> FakeStore:
-    return FakeStore()
+def replica() -> tuple[FakeStore, TwoLevelCache]:
+    """Two levels, of which the first has room for two."""
+    store = FakeStore()
+    return store, TwoLevelCache(MemoryCache(lambda: 1000.0, LIFETIMES, max_entries=2), store)
 
 
 @pytest.fixture
-def cache(store: FakeStore) -> TwoLevelCache:
-    return TwoLevelCache(MemoryCache(lambda: 1000.0, Lifetimes(2, 60, 86_400, 2), max_entries=2), store)
+def cache() -> TwoLevelCache:
+    return replica()[1]
+
+
+@pytest.fixture
+def store(cache: TwoLevelCache) -> FakeStore:
+    assert isinstance(cache._store, FakeStore)
+    return cache._store
+
+
+def told(answer: MessageRecord, replied_at: float) -> Cached:
+    """What another replica was answered."""
+    return LIFETIMES.cached(answer, replied_at, replied_at)
 
 
 def record(id_: int, state: str = "send", detailed: bool = False) -> MessageRecord:
@@ -65,7 +85,7 @@ def record(id_: int, state: str = "send", detailed: bool = False) -> MessageReco
 
 
 async def test_what_one_turn_asks_for_is_read_in_one_trip(store: FakeStore, cache: TwoLevelCache) -> None:
-    store.known = {id_: Cached(record(id_), 999.0) for id_ in (1, 2, 3)}
+    store.known = {id_: told(record(id_), 999.0) for id_ in (1, 2, 3)}
 
     found = await asyncio.gather(cache.get_many([1, 2]), cache.get_many([2, 3]), cache.get_many([4]))
 
@@ -94,7 +114,7 @@ async def test_no_trip_is_longer_than_what_a_server_bears(store: FakeStore, cach
 
 
 async def test_a_caller_that_leaves_takes_nothing_from_the_others(store: FakeStore, cache: TwoLevelCache) -> None:
-    store.known = {1: Cached(record(1), 999.0)}
+    store.known = {1: told(record(1), 999.0)}
     leaving, staying = (asyncio.create_task(cache.get_many([1])) for _ in range(2))
     await asyncio.sleep(0)
     leaving.cancel()
@@ -111,7 +131,7 @@ async def test_the_store_is_not_asked_for_what_memory_has(store: FakeStore, cach
 
 async def test_the_store_is_asked_for_the_detail_that_memory_lacks(store: FakeStore, cache: TwoLevelCache) -> None:
     cache.put(1, record(1, "read"))
-    store.known = {1: Cached(record(1, "read", detailed=True), 990.0)}
+    store.known = {1: told(record(1, "read", detailed=True), 990.0)}
 
     assert (await cache.get_many([1], detail=True))[1].answer == record(1, "read", detailed=True)
     assert (await cache.get_many([1], detail=True))[1].answer == record(1, "read", detailed=True)
@@ -121,7 +141,7 @@ async def test_the_store_is_asked_for_the_detail_that_memory_lacks(store: FakeSt
 async def test_an_answer_of_the_platform_meanwhile_wins_over_an_older_one(
     store: FakeStore, cache: TwoLevelCache
 ) -> None:
-    store.known = {1: Cached(record(1, "send"), 999.0)}
+    store.known = {1: told(record(1, "send"), 999.0)}
     store.gate.clear()
     caller = asyncio.create_task(cache.get_many([1]))
     while not store.reads:
@@ -137,7 +157,8 @@ async def test_a_store_that_cannot_be_asked_is_not_asked(store: FakeStore, cache
     cache.put(1, record(1))
     await cache.get_many([2])
 
-    assert (store.reads, store.writes, cache.dropped) == ([], [], 1)
+    assert (store.reads, store.writes) == ([], [])
+    await cache.aclose()
 
 
 async def test_answers_of_one_turn_are_written_in_one_trip(store: FakeStore, cache: TwoLevelCache) -> None:
@@ -148,18 +169,45 @@ async def test_answers_of_one_turn_are_written_in_one_trip(store: FakeStore, cac
     assert store.writes == [[1, 2]]
 
 
-async def test_a_failed_write_is_tried_once_more(store: FakeStore, cache: TwoLevelCache) -> None:
+async def test_a_failed_write_is_tried_once_more_at_once(store: FakeStore, cache: TwoLevelCache) -> None:
     store.failures = 1
     cache.put(1, record(1))
     await cache.flush()
-    store.failures = 2
+
+    assert (store.writes, cache.dropped) == ([[1], [1]], 0)
+
+
+@on_virtual_time
+async def test_what_a_store_in_trouble_did_not_take_is_written_once_it_takes_it_the_latest_of_each() -> None:
+    store, cache = replica()
+    store.failures = 5
+    cache.put(1, record(1))
     cache.put(2, record(2))
-    await cache.flush()
+    await asyncio.sleep(0.5)
+    store.up = False
+    cache.put(2, record(2, "deliver"))
+    await asyncio.sleep(two_levels.RETRY_SECONDS)
+    assert store.writes == [[1, 2]] * 2, "one that is not to be written to is left alone"
+    store.up = True
+    await asyncio.sleep(3 * two_levels.RETRY_SECONDS)
 
-    assert (store.writes, cache.dropped) == ([[1], [1], [2], [2]], 1)
+    assert store.writes == [[1, 2]] * 6
+    assert store.states == {1: "send", 2: "deliver"}
+    assert cache.dropped == 0
 
 
-async def test_what_waits_to_be_written_is_bounded(
+@on_virtual_time
+async def test_the_end_of_a_store_in_trouble_is_not_waited_for() -> None:
+    store, cache = replica()
+    store.failures = 100
+    cache.put(1, record(1))
+    await cache.aclose()
+    await asyncio.sleep(10 * two_levels.RETRY_SECONDS)
+
+    assert store.writes == [[1]] * 2
+
+
+async def test_what_waits_to_be_written_is_bounded_and_the_oldest_goes_first(
     store: FakeStore, cache: TwoLevelCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(two_levels, "MAX_UNWRITTEN", 3)
@@ -167,4 +215,4 @@ async def test_what_waits_to_be_written_is_bounded(
         cache.put(id_, record(id_))
     await cache.aclose()
 
-    assert (store.writes, cache.dropped, store.up) == ([[1, 2, 3]], 2, False)
+    assert (store.writes, cache.dropped, store.up) == ([[3, 4, 5]], 2, False)

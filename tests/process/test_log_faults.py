@@ -1,0 +1,140 @@
+"""A real process whose standard error takes nothing: it serves, and ends, like any other."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.processes import environment
+from tests.support.running import free_port
+from tests.support.scale import scaled
+from tests.support.scraping import Scrape
+
+pytestmark = pytest.mark.anyio
+
+REQUESTS = scaled(20_000, 1000)
+"""Their lines are some 250 bytes each, and a pipe takes 65,536."""
+
+
+@asynccontextmanager
+async def before(
+    stderr: int | None, folder: Path, variables: Mapping[str, str] | None = None
+) -> AsyncIterator[tuple["subprocess.Popen[bytes]", httpx.AsyncClient, str]]:
+    """The service with this standard error: its process, a client, and where its metrics are."""
+    port, metrics_port = free_port(), free_port()
+    own = {"UPSTREAM_URL": "sandbox:", "PORT": str(port), "SHUTDOWN_GRACE": "2", **(variables or {})}
+    # Closed by a shell: Popen has no way to say so.
+    command = ["sh", "-c", 'exec "$0" -m app 2>&-', sys.executable] if stderr is None else [sys.executable, "-m", "app"]
+    with subprocess.Popen(  # noqa: ASYNC220 - one for which no loop waits
+        command, cwd=folder, env=environment(folder, own) | {"METRICS_PORT": str(metrics_port)}, stderr=stderr
+    ) as process:
+        async with httpx.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{port}", timeout=20) as client:
+            try:
+                await until_ready(client)
+                yield process, client, f"http://127.0.0.1:{metrics_port}/metrics"
+            finally:
+                process.kill()
+
+
+async def until_ready(client: httpx.AsyncClient) -> None:
+    """Wait until the service is ready."""
+    async with asyncio.timeout(60):
+        while True:
+            try:
+                if (await client.get("/readyz")).status_code == 200:
+                    return
+            except httpx.TransportError:
+                await asyncio.sleep(0.02)
+
+
+async def ask_often(client: httpx.AsyncClient) -> None:
+    """So many requests that a pipe is full, each answered."""
+    for _ in range(REQUESTS // 20):
+        answers = await asyncio.gather(*(client.get("/messages/82216/state") for _ in range(20)))
+        assert {each.status_code for each in answers} == {200}
+
+
+def ended(process: "subprocess.Popen[bytes]") -> float:
+    """Let the process end, with 0. Returns after how many seconds."""
+    begun = time.monotonic()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+    return time.monotonic() - begun
+
+
+async def test_a_log_reader_that_stops_reading_stops_nothing_else(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    async with before(write_end, tmp_path) as (process, client, metrics):
+        os.close(write_end)
+        await ask_often(client)
+        assert (await client.get("/livez")).status_code == 200
+        scraped = Scrape((await client.get(metrics)).text)
+        assert scraped.value("log_stuck_seconds") > 0
+        assert ended(process) < 2 + 2 + 1
+    os.close(read_end)
+
+
+async def test_lines_are_written_again_once_somebody_reads(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    async with before(write_end, tmp_path) as (process, client, _):
+        os.close(write_end)
+        await ask_often(client)
+        reading = asyncio.create_task(asyncio.to_thread(read_all, read_end))
+        await ask_often(client)
+        await asyncio.to_thread(ended, process)
+        lines = (await reading).splitlines()
+    os.close(read_end)
+    # Each is whole, and none is missing: they wait in memory, up to 4 MiB.
+    requests = [each for each in map(json.loads, lines) if each.get("route") == "/messages/{id}/state"]
+    if REQUESTS < 10_000:
+        assert len(requests) == 2 * (REQUESTS // 20 * 20)
+    assert json.loads(lines[-1])["message"] == "stopped"
+
+
+def read_all(descriptor: int) -> bytes:
+    """What comes until the other end is closed."""
+    text = b""
+    while chunk := os.read(descriptor, 65536):
+        text += chunk
+    return text
+
+
+@pytest.fixture(params=["a closed pipe", "a full disk", "nothing at all"])
+def refusing(request: pytest.FixtureRequest) -> Iterator[int | None]:
+    """A standard error that refuses every write."""
+    if request.param == "nothing at all":
+        yield None
+        return
+    if request.param == "a full disk":
+        descriptor = os.open("/dev/full", os.O_WRONLY)
+    else:
+        read_end, descriptor = os.pipe()
+        os.close(read_end)
+    yield descriptor
+    os.close(descriptor)
+
+
+async def test_a_standard_error_that_refuses_costs_lines_alone(refusing: int | None, tmp_path: Path) -> None:
+    async with before(refusing, tmp_path) as (process, client, metrics):
+        await ask_often(client)
+        scraped = Scrape((await client.get(metrics)).text)
+        assert (scraped.value("log_lines_lost_total") > 0) == (refusing is not None)
+        ended(process)
+
+
+def test_a_wrong_setting_ends_with_2_whoever_reads(refusing: int | None, tmp_path: Path) -> None:
+    own = {"UPSTREAM_URL": "sandbox:", "PORT": "0"}
+    command = [sys.executable, "-m", "app"]
+    if refusing is None:
+        command = ["sh", "-c", 'exec "$0" -m app 2>&-', sys.executable]
+    done = subprocess.run(command, cwd=tmp_path, env=environment(tmp_path, own), stderr=refusing, check=False)
+    assert done.returncode == 2
