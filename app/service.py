@@ -20,6 +20,7 @@ from app.api.quotas import Quotas
 from app.collectors import engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
+from app.lookup.cache.leases import Leases
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.caller import Caller
@@ -59,6 +60,7 @@ class Service:
     store: "RedisStore | None"
     broadcast: Broadcast | None
     engine: Engine
+    leases: Leases | None
     watcher: Watcher
     read_webhook: WebhookReader
     every_half_second: Callable[[], None]
@@ -171,11 +173,12 @@ def build_service(
         renew_credentials=renew_credentials,
         jitter=jitter,
     )
-    watcher = Watcher(engine, subscriptions, clock, lifetimes)
+    leases = None if store is None else Leases(store, memory)
+    watcher = Watcher(engine, subscriptions, clock, lifetimes, leases)
     read_webhook = WebhookReader(settings.upstream_timezone)
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
-    metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
+    metrics.read_at_scrape(watcher_metrics(watcher, memory, leases, read_webhook))
     return Service(
         settings=settings,
         secrets=secrets,
@@ -188,6 +191,7 @@ def build_service(
         store=store,
         broadcast=broadcast,
         engine=engine,
+        leases=leases,
         watcher=watcher,
         read_webhook=read_webhook,
         every_half_second=every_half_second,
