@@ -6,6 +6,7 @@ from typing import get_args
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from app.lookup.cache.leases import Leases
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.caller import ADDRESS_LABEL
 from app.lookup.engine import Engine
@@ -41,7 +42,9 @@ def engine_metrics(
     ]
 
 
-def watcher_metrics(watcher: Watcher, cache: MemoryCache, webhook: WebhookReader) -> Callable[[], Iterable[Metric]]:
+def watcher_metrics(
+    watcher: Watcher, cache: MemoryCache, leases: Leases | None, webhook: WebhookReader
+) -> Callable[[], Iterable[Metric]]:
     """A reader of what those cost who wait, and of what the webhook brings."""
 
     def read() -> Iterable[Metric]:
@@ -50,7 +53,7 @@ def watcher_metrics(watcher: Watcher, cache: MemoryCache, webhook: WebhookReader
         yield CounterMetricFamily(
             f"{PREFIX}_watch_rounds", "Times the platform was asked for those who wait.", value=watcher.cycles
         )
-        saved = {"ageing": cache.saved + watcher.saved}
+        saved = {"ageing": cache.saved + watcher.saved, "leases": leases.saved if leases else 0}
         yield _counter("saved_entries", "Entries that did not have to be sent to the platform.", "by", saved)
         taken = {result: webhook.entries[result] for result in WEBHOOK_RESULTS}
         yield _counter("webhook_entries", "Entries of the platform's webhook, by what became of them.", "result", taken)

@@ -21,6 +21,7 @@ from app.api.quotas import Quotas
 from app.collectors import caller_metrics, descriptor_metrics, engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
+from app.lookup.cache.leases import Leases
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.caller import Caller
@@ -61,6 +62,7 @@ class Service:
     store: "RedisStore | None"
     broadcast: Broadcast | None
     engine: Engine
+    leases: Leases | None
     watcher: Watcher
     read_webhook: WebhookReader
     every_half_second: Callable[[], None]
@@ -181,7 +183,8 @@ def build_service(
         jitter=jitter,
     )
     quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
-    watcher = Watcher(engine, subscriptions, clock, lifetimes)
+    leases = None if store is None else Leases(store, memory)
+    watcher = Watcher(engine, subscriptions, clock, lifetimes, leases)
     read_webhook = WebhookReader(
         settings.upstream_timezone,
         lambda word: clean_message(word, (*account.credentials.secrets, *webhook_tokens())),
@@ -189,7 +192,7 @@ def build_service(
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(descriptor_metrics)
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
-    metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
+    metrics.read_at_scrape(watcher_metrics(watcher, memory, leases, read_webhook))
     metrics.read_at_scrape(caller_metrics(subscriptions, Counter() if quotas is None else quotas.refused))
     return Service(
         settings=settings,
@@ -203,6 +206,7 @@ def build_service(
         store=store,
         broadcast=broadcast,
         engine=engine,
+        leases=leases,
         watcher=watcher,
         read_webhook=read_webhook,
         every_half_second=every_half_second,

@@ -8,9 +8,10 @@ whose state has lasted sits out the cycles in which its answer is still good.
 import asyncio
 import logging
 import math
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from contextvars import Context
 
+from app.lookup.cache.leases import Due, Leases
 from app.lookup.caller import INTERNAL, POLLS, Caller
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
@@ -26,6 +27,9 @@ YOUNG = 0.05
 """An answer younger than this part of a cycle is good until the next one: then it is 105 % of a cycle old, which
 keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
 
+SAME_REPLY = 0.1
+"""Seconds by which the ages of one reply may differ that replicas compute."""
+
 _TOLD = (Source.UPSTREAM, Source.JOINED)
 
 log = logging.getLogger(__name__)
@@ -34,19 +38,28 @@ log = logging.getLogger(__name__)
 class Watcher:
     """Keeps what is known of watched messages fresh.
 
-    ``cycles`` counts poll cycles in which something was asked; ``saved`` entries that would have been sent if
-    lifetimes did not grow.
+    ``cycles`` counts poll cycles in which something was due; ``saved`` entries that would have been sent if
+    lifetimes did not grow. With ``leases`` one of the replicas that watch an id asks for it.
     """
 
-    def __init__(self, engine: Engine, subscriptions: Subscriptions, clock: Clock, lifetimes: Lifetimes) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        subscriptions: Subscriptions,
+        clock: Clock,
+        lifetimes: Lifetimes,
+        leases: Leases | None = None,
+    ) -> None:
         self._engine = engine
         self.subscriptions = subscriptions
         self._clock = clock
         self._lifetimes = lifetimes
+        self._leases = leases
         self._seconds = max(lifetimes.pending, SHORTEST_CYCLE)
         self._next_cycle = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._polls: set[asyncio.Task[None]] = set()
+        self._releases: set[asyncio.Task[None]] = set()
         self._stopping = False
         self.cycles = 0
         self.saved = 0
@@ -92,13 +105,14 @@ class Watcher:
         self._stopping = True
         self._stop_timer()
         self.subscriptions.end()
+        self._release()
 
     async def aclose(self) -> None:
         """Stop, and leave nothing running."""
         self.stop()
         for task in self._polls:
             task.cancel()
-        await asyncio.gather(*self._polls, return_exceptions=True)
+        await asyncio.gather(*self._polls, *self._releases, return_exceptions=True)
 
     # --- poll cycles ---
 
@@ -114,23 +128,35 @@ class Watcher:
 
     def _cycle(self) -> None:
         self._timer = None
+        self._release()
         if not self.subscriptions:
             return
         now = self._clock()
-        due: dict[bool, list[int]] = {False: [], True: []}
+        due: dict[int, bool] = {}
         for id_, watched in self.subscriptions:
             if not watched.polling and self._is_due(watched, now):
                 watched.begin_poll()
-                due[watched.details > 0].append(id_)
-        # Both start in the same turn of the loop, so that they share requests.
-        for detail, ids in due.items():
-            if ids:
-                task = asyncio.get_running_loop().create_task(self._poll(ids, detail))
-                self._polls.add(task)
-                task.add_done_callback(self._polls.discard)
-        self.cycles += any(due.values())
+                due[id_] = watched.details > 0
+        if self._leases is None:
+            self._ask(due)
+        elif due:
+            self._start(self._poll(due, self._leases), self._polls)
+        self.cycles += bool(due)
         self._next_cycle += self._seconds * max(1, math.ceil((now - self._next_cycle) / self._seconds))
         self._set_timer()
+
+    def _start(self, work: Coroutine[None, None, None], tasks: set[asyncio.Task[None]]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def _release(self) -> None:
+        """Let other replicas ask for what nobody watches here any more."""
+        if self._leases is None:
+            return
+        unwatched = {id_ for id_ in self._leases.held if self._stopping or self.subscriptions.get(id_) is None}
+        if unwatched:
+            self._start(self._leases.release(unwatched), self._releases)
 
     def _is_due(self, watched: Watched, now: float) -> bool:
         known = watched.snapshot
@@ -153,14 +179,81 @@ class Watcher:
         """After how many poll cycles an answer is asked for again."""
         return max(1, int(ttl / self._seconds))
 
-    async def _poll(self, ids: list[int], detail: bool) -> None:
+    async def _poll(self, due: dict[int, bool], leases: Leases) -> None:
+        try:
+            mine, others = await self._divide(due, leases)
+            self._ask(mine)
+            if others:
+                # Once more half a cycle later: whoever asks for them may have stopped to.
+                await asyncio.sleep(self._seconds / 2)
+                mine, _ = await self._divide(others, leases)
+                self._ask(mine)
+                for id_ in others.keys() - mine.keys():
+                    self._end_poll(id_)
+        except Exception:
+            log.exception("unhandled error in a poll cycle")
+            for id_ in due:
+                self._end_poll(id_)
+
+    def _ask(self, ids: dict[int, bool]) -> None:
+        """Ask the platform, with or without detail."""
+        # Both start in the same turn of the loop, so that they share requests.
+        for detail in (False, True):
+            alike = [id_ for id_, wanted in ids.items() if wanted is detail]
+            if alike:
+                self._start(self._ask_alike(alike, detail), self._polls)
+
+    async def _ask_alike(self, ids: list[int], detail: bool) -> None:
         try:
             # What is cached is about to expire.
-            await self.look_up(ids, detail, fresh=True, caller=POLLS)
+            results = await self.look_up(ids, detail, fresh=True, caller=POLLS)
+            if self._leases is not None:
+                # Another replica may be able to ask.
+                await self._leases.release(
+                    id_ for id_, each in results.items() if not isinstance(each.answer, Cacheable)
+                )
         except Exception:
             log.exception("unhandled error in a poll cycle")
         finally:
             for id_ in ids:
-                watched = self.subscriptions.get(id_)
-                if watched is not None:
-                    watched.end_poll()
+                self._end_poll(id_)
+
+    def _end_poll(self, id_: int) -> None:
+        watched = self.subscriptions.get(id_)
+        if watched is not None:
+            watched.end_poll()
+
+    # --- what other replicas ask for ---
+
+    async def _divide(self, due: dict[int, bool], leases: Leases) -> tuple[dict[int, bool], dict[int, bool]]:
+        """Take leases and what other replicas have learned. Returns what is to be asked here, and what by others."""
+        wanted = {id_: self._due(id_, detail) for id_, detail in due.items() if self.subscriptions.get(id_) is not None}
+        known, leased = await leases.take(wanted)
+        now = self._clock()
+        mine: dict[int, bool] = {}
+        others: dict[int, bool] = {}
+        for id_, each in wanted.items():
+            # An update may have come meanwhile, and is as good as what is in the store.
+            heard_at = max(self._asked_at(id_), known[id_].replied_at if id_ in known else -math.inf)
+            news = heard_at > each.asked_at + SAME_REPLY
+            young = now - heard_at <= YOUNG * self._seconds
+            lacks_detail = due[id_] and not self.snapshot(id_).serves(detail=True)
+            if news and id_ in known and known[id_].replied_at > self._asked_at(id_) + SAME_REPLY:
+                self.subscriptions.on_update(id_, known[id_])
+            if news and not lacks_detail and (young or id_ not in leased):
+                leases.saved += 1
+                self._end_poll(id_)
+            elif id_ in leased or lacks_detail or now - each.asked_at >= 2 * each.ttl + YOUNG * self._seconds:
+                mine[id_] = due[id_]
+            else:
+                others[id_] = due[id_]
+        return mine, others
+
+    def _due(self, id_: int, detail: bool) -> Due:
+        known = self.snapshot(id_)
+        kept = known.serves(detail) and (known.failure is None or isinstance(known.failure, AboutOneMessage))
+        return Due(self._asked_at(id_), max(self._cycles(known.ttl if kept else 0.0) * self._seconds, self._seconds))
+
+    def _asked_at(self, id_: int) -> float:
+        known = self.snapshot(id_)
+        return known.failed_at if isinstance(known.failure, AboutOneMessage) else known.replied_at

@@ -23,7 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.maint_notifications import MaintNotificationsConfig
 
-from app.lookup.cache.redis_values import PUBLISH, READ, WRITE, Script, decode, encode, encode_seen
+from app.lookup.cache.redis_values import LEASE, PUBLISH, READ, RELEASE, WRITE, Script, decode, encode, encode_seen
 from app.lookup.cache.store_health import Health, time_limit
 from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.policy import Clock
@@ -53,8 +53,8 @@ class RedisStore:
 
     ``errors`` counts failures by kind: ``timeout``, ``connection``, ``authentication``, ``refused`` (an error reply),
     ``protocol``, and ``value`` for what is there but cannot be read. ``observe`` is called after each round trip with
-    ``connect``, ``read``, ``write`` or ``publish``, its seconds, and ``ok`` or the kind of its failure; ``listen`` has
-    its failures alone.
+    ``connect``, ``read``, ``write``, ``lease`` or ``publish``, its seconds, and ``ok`` or the kind of its failure;
+    ``listen`` has its failures alone.
     """
 
     def __init__(
@@ -100,6 +100,11 @@ class RedisStore:
                 clock,
                 lost="Redis rejects updates: callers that wait on other replicas learn changes from the platform alone",
                 found="Redis accepts updates again",
+            ),
+            "lease": Health(
+                clock,
+                lost="Redis rejects leases: each replica asks the platform for all that is watched on it",
+                found="Redis accepts leases again",
             ),
         }
         self.usable = False
@@ -173,6 +178,25 @@ class RedisStore:
         flat = [each for triple in arguments.values() for each in triple]
         reply = await self._call("write", WRITE, arguments, flat, CALL_LIMIT)
         return None if reply is None else self._decoded(arguments, reply)
+
+    async def lease(self, holder: str, seconds: Mapping[int, float]) -> tuple[dict[int, Cached], set[int]] | None:
+        """Take or renew leases for so many seconds each, by the server's clock.
+
+        Returns what is there, perhaps no longer good, and the ids whose lease is the holder's; None where it failed.
+        """
+        if not self._refusable["lease"].may_try():
+            return None
+        arguments = [holder.encode(), *(b"%d" % max(1, each * 1000) for each in seconds.values())]
+        reply = await self._call("lease", LEASE, seconds, arguments, CALL_LIMIT)
+        if not isinstance(reply, list) or not all(isinstance(each, bytes) and each for each in reply):
+            return None
+        mine = {id_ for id_, each in zip(seconds, reply, strict=False) if each[:1] == b"+"}
+        return self._decoded(seconds, [each[1:] or None for each in reply]), mine
+
+    async def release(self, holder: str, ids: Collection[int]) -> None:
+        """End leases of this holder; where it fails they run out."""
+        if self._refusable["lease"].may_try():
+            await self._call("lease", RELEASE, ids, [holder.encode()], CALL_LIMIT)
 
     async def publish(self, updates: Collection[bytes]) -> None:
         """Send updates to all replicas, this one included; lost where it fails."""

@@ -111,24 +111,55 @@ class Script:
         return hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
 
 
-READ = Script("""
-local found = {}
-for i, key in ipairs(KEYS) do
+_FOUND_IN_LUA = """
+local function read(key)
   -- pcall: a key of another type is rubbish, and rubbish is a miss.
   local value = redis.pcall('GET', key)
-  found[i] = type(value) == 'string' and redis.call('PTTL', key) .. ' ' .. value
-  local kind, state = tostring(value):match('^v1([pdne])[+-]|%d+||[^|]*|[^|]*|(.*)$')
+  if type(value) ~= 'string' then return false end
+  local kind, state = value:match('^v1([pdne])[+-]|%d+||[^|]*|[^|]*|(.*)$')
   local seen = kind and redis.pcall('GET', key .. ':seen')
   local lasted = type(seen) == 'string' and seen:match('^%d+')
-  if lasted and seen == lasted .. '|' .. kind .. '|' .. state then
-    found[i] = redis.call('PTTL', key) .. ' ' .. lasted .. ' ' .. value
-  end
+  if lasted and seen == lasted .. '|' .. kind .. '|' .. state then value = lasted .. ' ' .. value end
+  return redis.call('PTTL', key) .. ' ' .. value
 end
+local found = {}
+"""
+
+READ = Script(
+    _FOUND_IN_LUA
+    + """
+for i, key in ipairs(KEYS) do found[i] = read(key) end
 return found
-""")
+"""
+)
 """Keys in, for each ``MILLISECONDS-LEFT VALUE``, or nothing; before the value the milliseconds that its state had
 lasted, where a second key has them. One string: redis-py spends most of its time on counting what replies consist of.
 """
+
+LEASE = Script(
+    _FOUND_IN_LUA
+    + """
+for i, key in ipairs(KEYS) do
+  local lease = key .. ':lease'
+  local holder = redis.pcall('GET', lease)
+  local mine = type(holder) ~= 'string' or holder == ARGV[1]
+  if mine then redis.call('SET', lease, ARGV[1], 'PX', ARGV[i + 1]) end
+  found[i] = (mine and '+' or '-') .. (read(key) or '')
+end
+return found
+"""
+)
+"""Keys, the name of a holder, and for each key the milliseconds of its lease in; for each ``+`` where the lease is now
+the holder's, else ``-``, and what ``READ`` says."""
+
+RELEASE = Script("""
+for _, key in ipairs(KEYS) do
+  local lease = key .. ':lease'
+  -- SET, which has to be allowed anyway, and not DEL, which version 0.1 did not need.
+  if redis.pcall('GET', lease) == ARGV[1] then redis.call('SET', lease, '', 'PX', 1) end
+end
+""")
+"""Keys and the name of a holder, whose leases end."""
 
 WRITE = Script(r"""
 local SLACK = 100 -- milliseconds, by which ages in different replicas may differ

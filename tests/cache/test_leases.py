@@ -1,0 +1,128 @@
+"""What several replicas watch is asked for by one of them, and whatever hinders that costs the saving alone."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+
+from app.lookup.cache.leases import Due, Leases
+from app.service import Service
+from tests.cache.caches import Clock, memory, own_prefix, shared
+from tests.cache.test_troubled_redis import said
+from tests.support.platform import FakePlatform
+from tests.support.redis_server import RedisServer
+from tests.support.service import service, service_behind
+
+pytestmark = pytest.mark.anyio
+
+IDS = range(1, 51)
+TTL = 0.4
+CYCLES = 10
+OLD_ACL = ("+evalsha", "+eval", "+get", "+set", "+pttl", "+select", "+publish", "+subscribe", "+ping")
+DUE = Due(0.0, 2.0)
+
+
+async def leases(redis: RedisServer, prefix: str) -> Leases:
+    """A replica's leases."""
+    _, store = await shared(redis.url, prefix, Clock())
+    return Leases(store, memory(Clock()))
+
+
+async def test_a_lease_has_one_holder_until_it_is_released_or_runs_out(shared_redis: RedisServer) -> None:
+    prefix = own_prefix()
+    one, other = [await leases(shared_redis, prefix) for _ in range(2)]
+    assert (await one.take({1: DUE, 2: DUE}))[1] == {1, 2}
+    assert (await other.take({1: DUE, 2: DUE, 3: DUE}))[1] == {3}
+    assert (await one.take({1: DUE, 2: DUE}))[1] == {1, 2}
+    await one.release([1, 3])
+    await asyncio.sleep(0.01)
+    assert (await other.take({1: DUE, 2: DUE}))[1] == {1}
+    for key in shared_redis.all_keys():
+        if key.startswith(prefix) and key.endswith("2:lease"):
+            assert 0 < int(shared_redis.ask("PTTL", key)[1:]) <= 2000
+            shared_redis.ask("DEL", key)
+    assert (await other.take({2: DUE}))[1] == {2}
+    assert other.held == {1, 2, 3}
+    for each in (one, other):
+        await each._store.aclose()  # type: ignore[attr-defined]  # a Redis
+
+
+@asynccontextmanager
+async def replicas(platform: FakePlatform, number: int, **settings: Any) -> AsyncIterator[list[Service]]:
+    """Replicas on which the same messages are watched, one of them a little later than the one before."""
+    async with AsyncExitStack() as stack:
+        own: dict[str, Any] = {"cache_prefix": own_prefix(), "pending_ttl": TTL, "pending_ttl_max": TTL} | settings
+        clients = [await stack.enter_async_context(service(platform, **own)) for _ in range(number)]
+        services = [service_behind(client) for client in clients]
+        for each in services:
+            stack.enter_context(each.watcher.subscribe(IDS, False))
+            await each.watcher.look_up(IDS, False)
+            await asyncio.sleep(TTL / 7)
+        yield services
+
+
+@pytest.fixture
+def platform() -> FakePlatform:
+    """A platform on which the messages stay on their way."""
+    fake = FakePlatform()
+    for id_ in IDS:
+        fake.knows(id_, state="send")
+    return fake
+
+
+def entries(platform: FakePlatform) -> int:
+    return sum(len(request.ids) for request in platform.requests)
+
+
+async def watched(platform: FakePlatform, cycles: int) -> float:
+    """How often each message is asked for in so many cycles."""
+    before = entries(platform)
+    await asyncio.sleep(cycles * TTL)
+    return (entries(platform) - before) / len(IDS)
+
+
+async def test_three_replicas_that_watch_the_same_messages_ask_like_one(
+    platform: FakePlatform, shared_redis: RedisServer
+) -> None:
+    async with replicas(platform, 3, cache_url=shared_redis.url) as services:
+        assert CYCLES * 0.7 <= await watched(platform, CYCLES) <= CYCLES * 1.1
+        assert sum(each.leases.saved for each in services if each.leases) >= CYCLES * len(IDS)
+
+
+async def test_when_the_replica_that_asks_is_gone_another_one_does(
+    platform: FakePlatform, shared_redis: RedisServer
+) -> None:
+    async with replicas(platform, 2, cache_url=shared_redis.url) as (one, other):
+        await asyncio.sleep(2 * TTL)
+        one.watcher.stop()
+        started = time.monotonic()
+        platform.knows(1, state="read")
+        while (answer := other.watcher.snapshot(1).answer) is None or getattr(answer, "state", None) != "read":
+            await asyncio.sleep(0.01)
+            assert time.monotonic() - started < 2 * TTL + 1
+        assert one.leases is not None
+        assert not one.leases.held
+
+
+async def test_with_exactly_the_documented_rights_leases_are_taken(
+    platform: FakePlatform, start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    redis = start_redis()
+    prefix = own_prefix()
+    redis.ask("ACL", "SETUSER", "states", "on", ">secret", f"~{prefix}:*", f"&{prefix}:*", *OLD_ACL)
+    url = redis.url.replace("127", "states:secret@127")
+    async with replicas(platform, 3, cache_url=url, cache_prefix=prefix):
+        assert await watched(platform, 5) <= 6
+    assert said(caplog) == []
+
+
+async def test_without_redis_or_the_right_to_it_each_replica_asks_for_what_is_watched_on_it(
+    platform: FakePlatform, start_redis: Callable[..., RedisServer]
+) -> None:
+    redis = start_redis()
+    async with replicas(platform, 2, cache_url=redis.url):
+        redis.stop()
+        assert await watched(platform, 6) >= 8
