@@ -11,10 +11,9 @@ from app.api.context import service_of
 from app.api.long_poll import wait_for_state
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
-from app.api.render import dump, state_body
 from app.api.request_body import BatchRoute
 from app.api.request_context import is_head
-from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
+from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds, dump, state_body
 from app.lookup.engine import LookupResult
 from app.lookup.failures import LookupFailure
 from app.lookup.record import Answer, MessageRecord
@@ -40,7 +39,7 @@ async def get_message_state(
     wait: Annotated[
         WaitSeconds,
         Query(
-            description="Seconds to wait for news. With `If-None-Match` the answer comes as soon as the state is "
+            description="Seconds to wait for a change. With `If-None-Match` the answer comes as soon as the state is "
             "another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, "
             "else the current state when the time is up. 0: no waiting."
         ),
