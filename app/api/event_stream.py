@@ -84,12 +84,12 @@ async def stream_message_states(
     """The stream, or why there is none."""
     if last_event_id == "end":
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    refusal = over_quota(request, len(ids))
+    service = service_of(request)
+    refusal = None if service.quotas is None else over_quota(request, service.quotas, len(ids))
     if refusal is not None:
         return refusal
     if is_head(request.scope):
         return StreamingResponse(iter(()), headers=_HEADERS, media_type=_MEDIA_TYPE)
-    service = service_of(request)
     try:
         subscription = service.watcher.subscribe(ids, detail, request.state.caller)
     except Overloaded as failure:

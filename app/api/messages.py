@@ -46,14 +46,13 @@ async def get_message_state(
     ] = 0,
 ) -> Response:
     """One state, or the problem that stands in its way."""
-    refusal = over_quota(request, 1)
+    service = service_of(request)
+    refusal = None if service.quotas is None else over_quota(request, service.quotas, 1)
     if refusal is not None:
         return refusal
     if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
-    answers = await service_of(request).engine.lookup(
-        [id_], detail, fresh=wants_fresh(request.scope), caller=request.state.caller
-    )
+    answers = await service.engine.lookup([id_], detail, fresh=wants_fresh(request.scope), caller=request.state.caller)
     request.scope["state"]["results"] = answers
     found = answers[id_]
     if isinstance(found.answer, LookupFailure):
@@ -95,7 +94,8 @@ async def get_message_states(
     ],
 ) -> Response:
     """The states that there are, and the problems for the rest."""
-    refusal = over_quota(request, len(set(batch.ids)))
+    service = service_of(request)
+    refusal = None if service.quotas is None else over_quota(request, service.quotas, len(set(batch.ids)))
     if refusal is not None:
         return refusal
     written: dict[int, bytes] = {}
@@ -105,9 +105,7 @@ async def get_message_states(
         if isinstance(each.answer, MessageRecord):
             written[id_] = state_body(each.answer, batch.detail)
 
-    found = await service_of(request).engine.lookup(
-        batch.ids, batch.detail, on_result=write, caller=request.state.caller
-    )
+    found = await service.engine.lookup(batch.ids, batch.detail, on_result=write, caller=request.state.caller)
     request.scope["state"]["results"] = found
     first, answer = next((id_, each.answer) for id_, each in found.items())
     if isinstance(answer, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):
