@@ -1,14 +1,18 @@
 """What is read from the running service when somebody scrapes its metrics."""
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import get_args
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from app.lookup.cache.memory import MemoryCache
+from app.lookup.caller import ADDRESS_LABEL
 from app.lookup.engine import Engine
 from app.lookup.failures import LookupFailure
 from app.lookup.queue import Source
 from app.lookup.record import SMPP_WORDS, STATES
+from app.lookup.subscriptions import Limit, Subscriptions
 from app.lookup.watcher import Watcher
 from app.telemetry.log_writer import LogWriter
 from app.telemetry.metrics import PREFIX
@@ -64,6 +68,31 @@ def log_metrics(output: LogWriter | None) -> Callable[[], Iterable[Metric]]:
             "For how long the write of log lines under way has waited; 0 where there is none.",
             output.stuck_seconds if output else 0,
         )
+
+    return read
+
+
+def caller_metrics(subscriptions: Subscriptions, rate_limited: Counter[str]) -> Callable[[], Iterable[Metric]]:
+    """A reader of who waits for how much, and of who is refused by a limit of its own.
+
+    ``rate_limited`` counts requests over ``RATE_LIMIT`` by the caller's label.
+    """
+
+    def read() -> Iterable[Metric]:
+        held, refused, limited = dict(subscriptions.held), dict(subscriptions.refused), dict(rate_limited)
+        labels = sorted({ADDRESS_LABEL, *held, *limited, *(label for label, _ in refused)})
+        none = dict.fromkeys(labels, 0)
+        yield _gauges("waited_messages", "Messages that a caller waits for, as MAX_WAITERS counts them.", none | held)
+        family = CounterMetricFamily(
+            f"{PREFIX}_refused_waits",
+            "Messages that a caller could not wait for: MAX_WAITERS has no room for them, or the caller's share of it.",
+            labels=["caller", "limit"],
+        )
+        for label in labels:
+            for limit in get_args(Limit):
+                family.add_metric([label, limit], refused.get((label, limit), 0))
+        yield family
+        yield _counter("rate_limited", "A caller's requests over RATE_LIMIT.", "caller", none | limited)
 
     return read
 
@@ -142,6 +171,13 @@ def _counter(name: str, meaning: str, label: str, values: dict[str, int]) -> Met
 
 def _gauge(name: str, meaning: str, value: float) -> Metric:
     return GaugeMetricFamily(f"{PREFIX}_{name}", meaning, value=float(value))
+
+
+def _gauges(name: str, meaning: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(f"{PREFIX}_{name}", meaning, labels=["caller"])
+    for caller, value in values.items():
+        family.add_metric([caller], float(value))
+    return family
 
 
 def _all(counts: dict[Source, int], kinds: Iterable[Source]) -> dict[str, int]:

@@ -7,6 +7,7 @@ import asyncio
 import contextlib
 import random
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import httpx
 from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
-from app.collectors import engine_metrics, log_metrics, watcher_metrics
+from app.collectors import caller_metrics, engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.memory import MemoryCache
@@ -171,17 +172,19 @@ def build_service(
         renew_credentials=renew_credentials,
         jitter=jitter,
     )
+    quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
     watcher = Watcher(engine, subscriptions, clock, lifetimes)
     read_webhook = WebhookReader(settings.upstream_timezone)
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, memory, read_webhook))
+    metrics.read_at_scrape(caller_metrics(subscriptions, Counter() if quotas is None else quotas.refused))
     return Service(
         settings=settings,
         secrets=secrets,
         lifecycle=Lifecycle(),
         metrics=metrics,
-        quotas=Quotas(clock, settings.rate_limit) if settings.rate_limit else None,
+        quotas=quotas,
         account=account,
         client=client,
         cache=cache,

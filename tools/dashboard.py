@@ -186,12 +186,22 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 "reqps",
                 [(_rate(f"{HTTP}_count", 'route!~"/livez|/readyz"', by="route, method"), "{{method}} {{route}}")],
             ),
+            (
+                "Refused by a limit of their own",
+                "RATE_LIMIT, and the share of MAX_WAITERS that one caller may have.",
+                "ops",
+                [
+                    (_rate(f"{M}_rate_limited_total", by="caller"), "requests, {{caller}}"),
+                    (_rate(f"{M}_refused_waits_total", by="caller, limit"), "waits, {{caller}} ({{limit}})"),
+                ],
+            ),
             ("Requests by status", "", "reqps", [(_rate(f"{HTTP}_count", by="status"), "{{status}}")]),
             (
                 "Who waits, and for how many messages",
                 "At MAX_WAITERS more are refused.",
                 "short",
                 [
+                    (_gauge(f"{M}_waited_messages", by="caller", how="sum"), "waited for, {{caller}}"),
                     (_gauge(f"{M}_waiters"), "waiters, {{instance}}"),
                     (_gauge(f"{M}_watched_ids"), "messages, {{instance}}"),
                 ],

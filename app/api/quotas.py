@@ -1,12 +1,13 @@
 """How much a caller may ask: ``RATE_LIMIT`` ids a second, in a token bucket for each caller."""
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from app.api.problems import problem
 from app.api.request_context import is_head
+from app.lookup.caller import Caller
 from app.lookup.policy import Clock
 
 BURST_SECONDS = 2.0
@@ -18,13 +19,17 @@ ROUNDING_SECONDS = 1e-6
 
 
 class Quotas:
-    """Token buckets. A bucket is the time at which it will be full; one that is full need not be kept."""
+    """Token buckets. A bucket is the time at which it will be full; one that is full need not be kept.
+
+    ``refused`` counts requests by the caller's label.
+    """
 
     def __init__(self, clock: Clock, rate: float, max_callers: int = MAX_CALLERS) -> None:
         self._clock = clock
         self._rate = rate
         self._max_callers = max_callers
         self._full_at: OrderedDict[str, float] = OrderedDict()
+        self.refused: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._full_at)
@@ -45,6 +50,13 @@ class Quotas:
         self._forget(now)
         return wait
 
+    def charge(self, caller: Caller, ids: int) -> float:
+        """``take`` for a caller, and count where it is refused."""
+        wait = self.take(caller.identity, ids)
+        if wait:
+            self.refused[caller.label] += 1
+        return wait
+
     def _forget(self, now: float) -> None:
         """Drop buckets, the least recently used first: full ones, a few each time, and those beyond the limit."""
         for _ in range(2):
@@ -63,5 +75,5 @@ def over_quota(request: Request, quotas: Quotas, ids: int) -> Response | None:
     """
     if is_head(request.scope):
         return None
-    wait = quotas.take(request.state.caller.identity, ids)
+    wait = quotas.charge(request.state.caller, ids)
     return problem(request.scope, "rate-limited", retry_after=wait) if wait else None

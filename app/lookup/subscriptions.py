@@ -39,8 +39,8 @@ class Snapshot(NamedTuple):
         )
 
 
-Limit = Literal["by all callers", "by this caller"]
-"""Which part of ``max_waiters`` has no room."""
+Limit = Literal["all", "caller"]
+"""What has no room: ``max_waiters``, or the caller's share of it."""
 
 NOTHING_KNOWN = Snapshot(None, -math.inf, None)
 
@@ -182,7 +182,7 @@ class Subscriptions:
         limit = self._exceeded(caller, len(subscription.ids))
         if limit is not None:
             self.refused[caller.label, limit] += len(subscription.ids)
-            raise Overloaded(f"too many messages are waited for, {limit}", retry_after=1)
+            raise Overloaded("too many messages are waited for", retry_after=1)
         subscription.over = self._ended
         self._subscriptions.add(subscription)
         self._count(caller, len(subscription.ids))
@@ -248,9 +248,9 @@ class Subscriptions:
     def _exceeded(self, caller: Caller, messages: int) -> Limit | None:
         """The limit that leaves no room for so many messages more; None where there is room."""
         if self.messages and self.messages + messages > self._max_waiters:
-            return "by all callers"
+            return "all"
         held = self._by_caller.get(caller.identity, 0)
-        return "by this caller" if held and held + messages > self._share else None
+        return "caller" if held and held + messages > self._share else None
 
     def _count(self, caller: Caller, messages: int) -> None:
         self.messages += messages

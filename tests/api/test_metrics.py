@@ -1,6 +1,8 @@
 """What the metrics say after known traffic, and that nothing a caller or the platform invents becomes a series."""
 
+import asyncio
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -224,6 +226,48 @@ async def test_ids_that_the_queue_does_not_take_are_counted_as_refused_and_overl
         seen = scrape(client)
     assert seen.value("lookup_failures_total", problem="overloaded") == 1
     assert seen.value("lookups_total", source="refused") == 1
+
+
+async def test_who_waits_and_who_is_refused_can_be_seen_by_the_names_of_keys(platform: FakePlatform) -> None:
+    platform.knows(1, 2, 3, 4, state="send")
+    keys = {name: f"planted-key-of-{name}" for name in ("shop", "crm")}
+    async with service(
+        platform, api_keys=",".join(f"{name}:{key}" for name, key in keys.items()), max_waiters=4, rate_limit=3
+    ) as client:
+        headers = {name: {"X-API-Key": key} for name, key in keys.items()}
+        waits = [
+            asyncio.create_task(client.get(f"/messages/{id_}/state?wait=50", headers=headers["shop"]))
+            for id_ in (1, 2, 3)
+        ]
+        while scrape(client).value("waited_messages", caller="shop") < 3:
+            await asyncio.sleep(0)
+        events = "/messages/states/events?"
+        assert (await client.get("/messages/4/state?wait=1", headers=headers["shop"])).status_code == 503
+        assert (await client.get(events + "id=1&id=2", headers=headers["crm"])).status_code == 503
+        assert [(await client.get("/messages/1/state", headers=headers["shop"])).status_code for _ in range(3)][
+            -1
+        ] == 429
+        seen = scrape(client)
+        for wait in waits:
+            wait.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        after = scrape(client)
+    assert seen.value("refused_waits_total", caller="shop", limit="caller") == 1
+    assert seen.value("refused_waits_total", caller="crm", limit="all") == 2
+    assert seen.value("refused_waits_total") == 3
+    assert seen.value("rate_limited_total", caller="shop") >= 1
+    assert seen.value("rate_limited_total", caller="crm") == 0
+    assert (after.value("waited_messages"), after.value("refused_waits_total", caller="address")) == (0, 0)
+
+
+async def test_addresses_are_one_caller_in_the_metrics(platform: FakePlatform) -> None:
+    settings: dict[str, Any] = {"rate_limit": 0.5, "trusted_proxies": "127.0.0.0/8"}
+    async with service(platform, **settings) as client:
+        for number in range(20):
+            for _ in range(2):
+                await client.get("/messages/1/state", headers={"X-Forwarded-For": f"192.0.2.{number}:{5000 + number}"})
+        seen = scrape(client)
+    assert seen.value("rate_limited_total", caller="address") == seen.value("rate_limited_total") == 20
 
 
 async def test_nothing_that_callers_or_the_platform_invent_becomes_a_series(platform: FakePlatform) -> None:

@@ -121,6 +121,20 @@ async def test_without_keys_an_address_has_the_quota_and_only_a_trusted_proxy_ma
         assert await statuses(direct, 1, X_Forwarded_For="192.0.2.2") == [429]
 
 
+async def test_callers_behind_a_proxy_that_writes_ports_have_quotas_of_their_own_and_an_ipv6_network_has_one(
+    platform: FakePlatform,
+) -> None:
+    settings: dict[str, Any] = {"rate_limit": 0.5, "trusted_proxies": "10.0.0.1:8080"}
+    async with service(platform, clock=Clock(), caller="10.0.0.1", **settings) as proxied:
+        for number in range(1, 13):
+            assert await statuses(proxied, 1, X_Forwarded_For=f"192.0.2.{number}:{40000 + number}") == [200]
+        assert await statuses(proxied, 1, X_Forwarded_For="192.0.2.7:5") == [429]
+        assert await statuses(proxied, 1, X_Forwarded_For="[::ffff:192.0.2.8]:443") == [429]
+        assert await statuses(proxied, 1, X_Forwarded_For="[2001:db8:0:1::7]:443") == [200]
+        assert await statuses(proxied, 1, X_Forwarded_For="2001:db8:0:1:ffff::9") == [429]
+        assert await statuses(proxied, 1, X_Forwarded_For="[2001:db8:0:2::7]:443") == [200]
+
+
 async def test_probes_and_pages_have_no_quota(platform: FakePlatform) -> None:
     async with service(platform, clock=Clock(), rate_limit=0.5) as client:
         assert await statuses(client, 2) == [200, 429]

@@ -30,6 +30,13 @@ def test_the_memory_limit_and_the_cpu_request_are_the_manifests(document: str, o
     assert f"request of {resources['requests']['cpu']} is" in document
 
 
+def test_the_alert_on_memory_is_about_the_manifests_limit(overlays: dict[str, Documents]) -> None:
+    limit = container(overlays["production"])["resources"]["limits"]["memory"].removesuffix("Mi")
+    rules = (ROOT / "deploy" / "monitoring" / "rules.yaml").read_text()
+
+    assert f"process_resident_memory_bytes > 0.8 * {limit} * 1024 * 1024" in rules
+
+
 def test_the_oldest_kubernetes_is_the_one_that_is_checked(document: str) -> None:
     assert f"Kubernetes {OLDEST_KUBERNETES} or newer" in document
 

@@ -43,6 +43,12 @@ CASES = {
         "message_state_event_loop_delay_seconds_sum": 5.0,
         f'{PROBLEM}{{problem="overloaded"}}': 3.0,
     },
+    "one caller asks for too much": {
+        f'{PROBLEM}{{problem="overloaded"}}': 20.0,
+        'message_state_rate_limited_total{caller="importer"}': 19.0,
+        'message_state_rate_limited_total{caller="address"}': 0.0,
+        'message_state_refused_waits_total{caller="shop",limit="all"}': 1.0,
+    },
     "queue full": {f'{PROBLEM}{{problem="overloaded"}}': 3.0},
     "messages not found": {
         f'{PROBLEM}{{problem="message-not-found"}}': 8.0,
@@ -74,6 +80,24 @@ def test_a_few_unknown_messages_among_many_are_no_cause() -> None:
         'message_state_lookups_total{source="upstream"}': 100.0,
     }
     assert cause(HEALTHY, HEALTHY | some) is NONE
+
+
+@pytest.mark.parametrize(
+    ("refused", "name"),
+    [
+        ({"importer": 10.0}, "one caller asks for too much"),
+        ({"importer": 95.0, "shop": 5.0}, "one caller asks for too much"),
+        ({"importer": 80.0, "shop": 20.0}, "queue full"),
+        ({"address": 100.0}, "queue full"),
+        ({"address": 100.0, "shop": 1.0}, "queue full"),
+    ],
+)
+def test_one_caller_is_the_cause_where_nearly_all_that_was_refused_is_its_own(
+    refused: dict[str, float], name: str
+) -> None:
+    full = {f'{PROBLEM}{{problem="overloaded"}}': 100.0}
+    series = {f'message_state_rate_limited_total{{caller="{caller}"}}': count for caller, count in refused.items()}
+    assert cause(HEALTHY, HEALTHY | full | series).name == name
 
 
 def test_every_cause_is_rehearsed_here_and_every_one_that_a_platform_or_caller_can_bring_at_night() -> None:

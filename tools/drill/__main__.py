@@ -27,12 +27,15 @@ HEALTHY_SECONDS, FAULT_SECONDS = 2.0, 6.0
 LOG_SECONDS = 11.0
 """From the fault's start to the last look at the log: long enough for the summary that comes after ten seconds."""
 MAX_LINES = 3
+CALLERS = ("shop", "crm")
+LOUD = "importer"
 START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is broken, and the cause that the metrics must tell. ``load`` is what callers do meanwhile."""
+    """What is broken, and the cause that the metrics must tell. ``load`` is what callers do meanwhile: those with names
+    that are always there, and for ``loud`` one more."""
 
     name: str
     switched: str
@@ -54,6 +57,9 @@ NIGHT = [
     Fault("platform answers only the first entry", "answers only the first entry", "batching off"),
     Fault("platform invents a state", "unknown state", "undocumented state"),
     Fault("callers ask for more than fits", "none", "queue full", "heavy", {"MAX_QUEUED_IDS": "200"}),
+    Fault(
+        "one caller asks for more than it may", "none", "one caller asks for too much", "loud", {"RATE_LIMIT": "300"}
+    ),
     Fault("callers ask for another account's messages", "knows no message", "messages not found"),
     Fault("callers send nonsense", "none", "callers' mistakes", "nonsense"),
     Fault("nothing", "none", "none"),
@@ -104,6 +110,7 @@ async def service(url: str, folder: Path, settings: Mapping[str, str]) -> AsyncI
         "METRICS_PORT": str(metrics_port),
         "UPSTREAM_URL": url,
         "UPSTREAM_TOKEN": "drill",
+        "API_KEYS": ",".join(f"{name}:{key_of(name)}" for name in (*CALLERS, LOUD)),
         "UPSTREAM_CONNECT_TIMEOUT": "1",
         "UPSTREAM_ATTEMPT_TIMEOUT": "1.5",
         **settings,
@@ -124,6 +131,11 @@ async def service(url: str, folder: Path, settings: Mapping[str, str]) -> AsyncI
         await process.wait()
 
 
+def key_of(name: str) -> str:
+    """The key of one of the drill's callers."""
+    return f"key-of-the-drill-{name}"
+
+
 async def _ready(client: httpx.AsyncClient, url: str) -> bool:
     try:
         return (await client.get(f"{url}/readyz")).status_code == 200
@@ -134,19 +146,24 @@ async def _ready(client: httpx.AsyncClient, url: str) -> bool:
 async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> None:
     """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
 
-    async def ask(count: int) -> None:
+    async def ask(caller: str, count: int) -> None:
+        headers = {"X-API-Key": key_of(caller)}
+        asked = list(itertools.islice(ids, count))
         # Callers that are still waiting when the service ends lose their connection.
         with contextlib.suppress(httpx.TransportError):
             if kind == "nonsense":
-                await client.get(f"{url}/messages/none/state")
+                await client.get(f"{url}/messages/none/state", headers=headers)
             elif count == 1:
-                await client.get(f"{url}/messages/{next(ids)}/state")
+                await client.get(f"{url}/messages/{asked[0]}/state", headers=headers)
             else:
-                await client.post(f"{url}/messages/states", json={"ids": list(itertools.islice(ids, count))})
+                await client.post(f"{url}/messages/states", json={"ids": asked}, headers=headers)
 
+    sizes = itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20))
     async with asyncio.TaskGroup() as calls:
-        for size in itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20)):
-            calls.create_task(ask(size))
+        for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
+            calls.create_task(ask(caller, size))
+            if kind == "loud":
+                calls.create_task(ask(LOUD, 600))
             await asyncio.sleep(0.1)
 
 

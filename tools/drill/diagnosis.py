@@ -19,6 +19,12 @@ OFTEN = 0.5
 """Share of requests or ids from which something is the rule and no exception."""
 
 
+NEARLY_ALL = 0.9
+"""Share of the refusals from which they are one caller's own."""
+WITHOUT_NAME = "address"
+"""The label of all callers without a key: they are many, or nobody knows."""
+
+
 def parse(text: str) -> dict[str, float]:
     """The values of a scrape."""
     lines = (line.rpartition(" ") for line in text.splitlines() if line and not line.startswith("#"))
@@ -55,6 +61,16 @@ class Window:
     def problem(self, slug: str) -> float:
         """Ids that were answered with this problem."""
         return self.rise(f"{P}_lookup_failures_total", f'problem="{slug}"')
+
+    def one_caller(self, *names: str) -> bool:
+        """Whether nearly all that these counters rose by is that of one caller with a name."""
+        risen: dict[str, float] = {}
+        for name in names:
+            for series, value in self._found(name, "caller="):
+                caller = series.partition('caller="')[2].partition('"')[0]
+                risen[caller] = risen.get(caller, 0.0) + value - self._before.get(series, 0.0)
+        most = max(risen, key=risen.__getitem__, default=WITHOUT_NAME)
+        return most != WITHOUT_NAME and risen[most] > 0 and risen[most] >= NEARLY_ALL * sum(risen.values())
 
     def _found(self, name: str, label: str) -> list[tuple[str, float]]:
         return [
@@ -97,6 +113,11 @@ CAUSES = [
     Cause("platform hangs", "platform", lambda w: w.result("upstream-timeout")),
     Cause("platform slow", "platform", lambda w: w.mean(f"{P}_upstream_request_duration_seconds") >= SLOW_SECONDS),
     Cause("process busy", "ours", lambda w: w.mean(f"{P}_event_loop_delay_seconds") >= BUSY_SECONDS),
+    Cause(
+        "one caller asks for too much",
+        "a caller",
+        lambda w: w.one_caller(*(f"{P}_{each}_total" for each in ("refused_waits", "rate_limited"))),
+    ),
     Cause("queue full", "ours", lambda w: w.problem("overloaded") > 0),
     Cause(
         "messages not found",
