@@ -16,8 +16,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.access import Callers
 from app.api.access_log import Ended
 from app.api.caching import StateContent, wants_fresh
-from app.api.render import state_body
 from app.api.request_context import EveryRequest
+from app.api.schemas import state_body
 from app.lookup.record import MAX_MESSAGE_ID, MessageRecord
 
 if TYPE_CHECKING:  # ``service`` stands above this package and builds it

@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from app.server.limits import Limits
+from app.server.refusals import Limits
 from app.telemetry import descriptors
 from app.telemetry.metrics import Closed, Metrics, Phase
 

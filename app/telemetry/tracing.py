@@ -17,7 +17,7 @@ from opentelemetry import propagate, trace
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 serving: ContextVar[Sequence[object]] = ContextVar("serving", default=())
-"""The callers' spans that the current flight works for."""
+"""The spans of the callers that the current request to the platform is for."""
 
 HIDDEN = "REDACTED"
 """OpenTelemetry's own word for what is left out of an attribute."""

@@ -24,8 +24,8 @@ from app.lookup.failures import (
     UnexpectedStatus,
     UnknownRefusal,
 )
+from app.upstream.body import JsonNumber
 from app.upstream.leaks import leaks_of
-from app.upstream.values import JsonNumber
 
 MAX_MESSAGE_LENGTH = 200
 MAX_READ = 1024
@@ -74,7 +74,7 @@ FRAGMENTS: dict[type[LookupFailure], tuple[str, ...]] = {
 
 STATUS_401 = "status 401"
 
-# How long the caller is told to wait at least; the credential latch starts with the same times.
+# How long the caller is told to wait at least; the credential lockout starts with the same times.
 RETRY_AFTER: dict[type[LookupFailure], float] = {CredentialsRejected: 60, AccountLocked: 300, RepeatedRequest: 60}
 
 # What a text about one message becomes, so that the cache keeps it.
