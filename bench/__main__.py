@@ -2,8 +2,7 @@
 mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
 too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand that wait
 cost, exit status 1 where it is too much; ``neighbour``: what one caller notices of a loud one, exit status 1 where it
-is too much; ``phones-off``: the entries an hour for a page whose messages stay pending, exit status 1 where they are
-too many; ``report``: the documents again from the last results."""
+is too much; ``report``: the documents again from the last results."""
 
 import argparse
 import resource
@@ -12,10 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import memory, neighbour, phones_off, plan, replicas, report, soak, waiters
+from bench import memory, neighbour, plan, replicas, report, soak, waiters
 from bench.candidates import ROOT
 
-WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "neighbour", "phones-off", "report")
+WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "neighbour", "report")
 FILES = 16_384
 """Open files: 10,000 waiters need more than the 1024 that many machines allow at first."""
 
@@ -28,11 +27,6 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long a soak takes (default: %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=soak.LIMIT_MB, help="MB that a soak may grow by (default: %(default)s)"
-    )
-    parser.add_argument("--replicas", type=int, default=1, help="processes that show the page (default: %(default)s)")
-    parser.add_argument("--hours", type=int, default=2, help="hours of the page, 3 minutes each (default: %(default)s)")
-    parser.add_argument(
-        "--lifetimes", choices=phones_off.SETTINGS, default="the defaults", help="of the page (default: %(default)s)"
     )
     options = parser.parse_args()
     # Leave by way of the exits, so that no server outlives the benchmark.
@@ -55,9 +49,6 @@ def main() -> None:
         measured = neighbour.conduct(checkout)
         print("\n".join(neighbour.lines(measured)))
         sys.exit(0 if all(each.bearable for each in measured.values()) else 1)
-    if options.what == "phones-off":
-        within = phones_off.conduct(checkout, options.replicas, options.hours, options.lifetimes)
-        sys.exit(0 if within else 1)
     if options.what == "report":
         report.write(report.latest())
         return
