@@ -31,7 +31,7 @@ def engine_metrics(
     engine: Engine, cache: MemoryCache, client: UpstreamClient, webhook: WebhookReader
 ) -> Callable[[], Iterable[Metric]]:
     """A reader of the engine's counts and states, for ``Metrics.read_at_scrape``."""
-    return lambda: [*_lookups(engine), *_policy(engine), *_cache(cache), *_oddities(client, webhook)]
+    return lambda: [*_lookups(engine), *_policy(engine), *_cache(cache), *_unexpected(client, webhook)]
 
 
 def watcher_metrics(
@@ -40,10 +40,14 @@ def watcher_metrics(
     """A reader of what those cost who wait, and of what the webhook brings."""
 
     def read() -> Iterable[Metric]:
-        yield _gauge("waiters", "Callers that wait for news or read a stream of it.", watcher.subscriptions.waiters)
+        yield _gauge(
+            "waiters", "Callers that wait for a change (long polls and event streams).", watcher.subscriptions.waiters
+        )
         yield _gauge("watched_ids", "Ids that somebody waits for.", len(watcher.subscriptions))
         yield CounterMetricFamily(
-            f"{PREFIX}_watch_rounds", "Times the platform was asked for those who wait.", value=watcher.cycles
+            f"{PREFIX}_watch_rounds",
+            "Poll cycles in which the platform was asked for those who wait.",
+            value=watcher.cycles,
         )
         saved = {"ageing": cache.saved + watcher.saved, "leases": leases.saved if leases else 0}
         yield _counter("saved_entries", "Entries that did not have to be sent to the platform.", "by", saved)
@@ -99,8 +103,12 @@ def caller_metrics(subscriptions: Subscriptions, rate_limited: Counter[str]) -> 
 def _lookups(engine: Engine) -> Iterable[Metric]:
     yield _counter("lookups", "Ids looked up, by where the answer came from.", "source", _all(engine.lookups, Source))
     yield _counter("lookup_failures", "Ids answered with a problem, by its slug.", "problem", _problems(engine))
-    yield _gauge("queued_ids", "Ids that wait for a slot towards the platform.", len(engine.queue))
-    yield _gauge("upstream_in_flight", "Slots towards the platform in use.", engine.dispatcher.in_flight)
+    yield _gauge("queued_ids", "Ids that wait for a request to the platform.", len(engine.queue))
+    yield _gauge(
+        "upstream_in_flight",
+        "Requests to the platform in flight (at most UPSTREAM_MAX_IN_FLIGHT).",
+        engine.dispatcher.in_flight,
+    )
     yield _gauge(
         "batching_enabled",
         "1 while ids travel together, 0 while the platform was seen to answer arrays only in part.",
@@ -112,19 +120,25 @@ def _policy(engine: Engine) -> Iterable[Metric]:
     policy = engine.policy
     retries = {"made": policy.retry_budget.taken, "refused": policy.retry_budget.refused}
     yield _counter("upstream_retries", "Retries, made or refused by the budget.", "decision", retries)
-    circuit = GaugeMetricFamily(f"{PREFIX}_circuit_state", "1 for the circuit's present state.", labels=["state"])
+    breaker = GaugeMetricFamily(
+        f"{PREFIX}_circuit_state", "1 for the present state of the circuit breaker.", labels=["state"]
+    )
     for state in CIRCUIT_STATES:
-        circuit.add_metric([state], float(policy.circuit_breaker.state == state))
-    yield circuit
+        breaker.add_metric([state], float(policy.circuit_breaker.state == state))
+    yield breaker
     held = policy.lockout.reason
-    latch = GaugeMetricFamily(
-        f"{PREFIX}_latch_held", "1 while rejected credentials are kept at home.", labels=["reason"]
+    lockout = GaugeMetricFamily(
+        f"{PREFIX}_latch_held",
+        "1 while nothing is sent since the platform rejected the credentials.",
+        labels=["reason"],
     )
     for kind in policy.lockout.SECONDS:
-        latch.add_metric([kind.slug], float(type(held) is kind))
-    yield latch
+        lockout.add_metric([kind.slug], float(type(held) is kind))
+    yield lockout
     lockouts = dict.fromkeys(lockout_wordings(), 0) | policy.lockout.held
-    yield _counter("lockouts", "Lock-outs, by the wording, fragment or status that told of them.", "wording", lockouts)
+    yield _counter(
+        "lockouts", "Credential lockouts, by the wording, fragment or status that began them.", "wording", lockouts
+    )
 
 
 def _cache(cache: MemoryCache) -> Iterable[Metric]:
@@ -134,7 +148,7 @@ def _cache(cache: MemoryCache) -> Iterable[Metric]:
     )
 
 
-def _oddities(client: UpstreamClient, webhook: WebhookReader) -> Iterable[Metric]:
+def _unexpected(client: UpstreamClient, webhook: WebhookReader) -> Iterable[Metric]:
     yield CounterMetricFamily(
         f"{PREFIX}_undocumented_states",
         "Answers with a state that the platform's documentation does not have.",

@@ -1,8 +1,7 @@
 """``python -m bench``: the whole benchmark; ``quick``: the main case only, nothing written; ``soak``: minutes of
 mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
 too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand that wait
-cost, exit status 1 where it is too much; ``phones-off``: the entries an hour for a page whose messages stay pending,
-exit status 1 where they are too many; ``report``: the documents again from the last results."""
+cost, exit status 1 where it is too much; ``report``: the documents again from the last results."""
 
 import argparse
 import resource
@@ -11,10 +10,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import memory, phones_off, plan, replicas, report, soak, waiters
+from bench import memory, plan, replicas, report, soak, waiters
 from bench.candidates import ROOT
 
-WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "phones-off", "report")
+WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "report")
 FILES = 16_384
 """Open files: 10,000 waiters need more than the 1024 that many machines allow at first."""
 
@@ -28,11 +27,6 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=float, default=soak.LIMIT_MB, help="MB that a soak may grow by (default: %(default)s)"
     )
-    parser.add_argument("--replicas", type=int, default=1, help="processes that show the page (default: %(default)s)")
-    parser.add_argument("--hours", type=int, default=2, help="hours of the page, 3 minutes each (default: %(default)s)")
-    parser.add_argument(
-        "--lifetimes", choices=phones_off.SETTINGS, default="the defaults", help="of the page (default: %(default)s)"
-    )
     options = parser.parse_args()
     # Leave by way of the exits, so that no server outlives the benchmark.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -44,15 +38,13 @@ def main() -> None:
     if options.what == "soak":
         sys.exit(0 if soak.conduct(checkout, options.minutes * 60, options.limit) else 1)
     if options.what == "replicas":
-        sys.exit(0 if replicas.conduct(checkout) else 1)
+        shared = replicas.conduct(checkout)
+        sys.exit(0 if replicas.conduct_watching(checkout) and shared else 1)
     if options.what == "paused-redis":
         replicas.conduct_paused(checkout)
         return
     if options.what == "waiters":
         sys.exit(0 if waiters.conduct(checkout) else 1)
-    if options.what == "phones-off":
-        within = phones_off.conduct(checkout, options.replicas, options.hours, options.lifetimes)
-        sys.exit(0 if within else 1)
     if options.what == "report":
         report.write(report.latest())
         return

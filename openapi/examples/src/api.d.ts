@@ -364,7 +364,7 @@ export interface components {
          */
         ETag: string;
         /**
-         * @description `private, max-age=N` with N = the whole lifetime of this kind of state while it is new, in seconds.
+         * @description `private, max-age=N` with N = the whole lifetime of this kind of state, in seconds.
          * @example private, max-age=60
          */
         "Cache-Control": string;
@@ -374,7 +374,7 @@ export interface components {
          */
         "No-Store": "no-store";
         /**
-         * @description Whole seconds since the platform's reply; what is left of `max-age` is the difference. A state that has lasted may be older: to ask again costs the platform nothing then.
+         * @description Whole seconds since the platform's reply; what is left of `max-age` is the difference.
          * @example 3
          */
         Age: number;
@@ -408,7 +408,7 @@ export interface operations {
             query?: {
                 /** @description Whether the number of parts and the price per part are wanted as well. */
                 detail?: boolean;
-                /** @description Seconds to wait for news. With `If-None-Match` the answer comes as soon as the state is another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, else the current state when the time is up. 0: no waiting. */
+                /** @description Seconds to wait for a change. With `If-None-Match` the answer comes as soon as the state is another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, else the current state when the time is up. 0: no waiting. */
                 wait?: number;
             };
             header?: {
