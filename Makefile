@@ -149,7 +149,7 @@ docs: .venv/.dev ## write the documents and tables that come from the code
 bench: .venv/.dev ## measure against what a user would pick instead, 8 minutes (QUICK=1: the main case, 1 minute)
 	$(BIN)/python -m bench $(if $(QUICK),quick,full)
 
-bench-replicas: .venv/.run ## three processes on one Redis: what they ask the platform for together, 1 minute
+bench-replicas: .venv/.run ## three processes on one Redis: what they ask the platform for together, polled and watched, 3 minutes
 	$(BIN)/python -m bench replicas
 
 bench-neighbour: .venv/.run ## what one caller notices of a loud one, 2 minutes

@@ -40,7 +40,8 @@ def main() -> None:
     if options.what == "soak":
         sys.exit(0 if soak.conduct(checkout, options.minutes * 60, options.limit) else 1)
     if options.what == "replicas":
-        sys.exit(0 if replicas.conduct(checkout) else 1)
+        shared = replicas.conduct(checkout)
+        sys.exit(0 if replicas.conduct_watching(checkout) and shared else 1)
     if options.what == "paused-redis":
         replicas.conduct_paused(checkout)
         return

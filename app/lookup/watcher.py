@@ -27,9 +27,6 @@ YOUNG = 0.05
 """An answer younger than this part of a cycle is good until the next one: then it is 105 % of a cycle old, which
 keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
 
-SAME_REPLY = 0.1
-"""Seconds by which the ages of one reply may differ that replicas compute."""
-
 _TOLD = (Source.UPSTREAM, Source.JOINED)
 
 log = logging.getLogger(__name__)
@@ -235,10 +232,11 @@ class Watcher:
         for id_, each in wanted.items():
             # An update may have come meanwhile, and is as good as what is in the store.
             heard_at = max(self._asked_at(id_), known[id_].replied_at if id_ in known else -math.inf)
-            news = heard_at > each.asked_at + SAME_REPLY
+            # The ages of one reply, as two replicas compute them, differ a little.
+            news = heard_at > each.asked_at + YOUNG * self._seconds
             young = now - heard_at <= YOUNG * self._seconds
             lacks_detail = due[id_] and not self.snapshot(id_).serves(detail=True)
-            if news and id_ in known and known[id_].replied_at > self._asked_at(id_) + SAME_REPLY:
+            if news and id_ in known and known[id_].replied_at == heard_at:
                 self.subscriptions.on_update(id_, known[id_])
             if news and not lacks_detail and (young or id_ not in leased):
                 leases.saved += 1
