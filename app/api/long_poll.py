@@ -14,9 +14,9 @@ from app.api.render import state_body
 from app.api.request_context import DeferredResponse
 from app.lookup.engine import LookupResult
 from app.lookup.failures import AccountLocked, CredentialsRejected, DeadlinePassed, MessageNotFound, Overloaded
-from app.lookup.queue import Source
 from app.lookup.record import MessageRecord, Outcome
 from app.lookup.subscriptions import Snapshot, Subscription
+from app.lookup.waiter import Source
 from app.lookup.watcher import Watcher
 
 ROUTE = "/messages/{id}/state?wait"
