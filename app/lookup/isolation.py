@@ -63,7 +63,7 @@ class Isolation:
 
     def isolated(self) -> Counter[str]:
         """How many callers are isolated now, by their labels."""
-        return Counter(caller.label for caller in self.callers.values() if not self._is_over(caller))
+        return Counter(caller.label for caller in list(self.callers.values()) if not self._is_over(caller))
 
     def _is_over(self, caller: Caller) -> bool:
         return self._spoiled_at[caller.identity][-1] <= self._clock() - SECONDS

@@ -108,8 +108,11 @@ class Queue:
         now = self._clock()
         found: dict[str, tuple[int, float]] = {}
         for line in (*self._turns.lines.values(), *self._isolated.lines.values()):
-            if line.caller is not POLLS:
+            try:
                 asked_at = line.oldest.askers[line.caller.identity][0].deadline - self._deadline
+            except (StopIteration, RuntimeError, KeyError):
+                continue  # metrics are read by another thread, and this line has just ended or changed
+            if line.caller is not POLLS:
                 ids, seconds = found.get(line.caller.label, (0, 0.0))
                 found[line.caller.label] = ids + len(line), max(seconds, now - asked_at)
         return found
