@@ -36,7 +36,7 @@ def engine_metrics(
         *_callers(engine.queue),
         *_policy(engine),
         *_cache(cache),
-        *_oddities(client, webhook),
+        *_unexpected(client, webhook),
     ]
 
 
@@ -44,10 +44,14 @@ def watcher_metrics(watcher: Watcher, cache: MemoryCache, webhook: WebhookReader
     """A reader of what those cost who wait, and of what the webhook brings."""
 
     def read() -> Iterable[Metric]:
-        yield _gauge("waiters", "Callers that wait for news or read a stream of it.", watcher.subscriptions.waiters)
+        yield _gauge(
+            "waiters", "Callers that wait for a change (long polls and event streams).", watcher.subscriptions.waiters
+        )
         yield _gauge("watched_ids", "Ids that somebody waits for.", len(watcher.subscriptions))
         yield CounterMetricFamily(
-            f"{PREFIX}_watch_rounds", "Times the platform was asked for those who wait.", value=watcher.cycles
+            f"{PREFIX}_watch_rounds",
+            "Poll cycles in which the platform was asked for those who wait.",
+            value=watcher.cycles,
         )
         saved = {"ageing": cache.saved + watcher.saved}
         yield _counter("saved_entries", "Entries that did not have to be sent to the platform.", "by", saved)
@@ -107,7 +111,11 @@ def _lookups(engine: Engine) -> Iterable[Metric]:
     yield _gauge(
         "waiting_polls", "Ids to be polled for those who wait, once there is room.", engine.queue.waiting_polls
     )
-    yield _gauge("upstream_in_flight", "Slots towards the platform in use.", engine.dispatcher.in_flight)
+    yield _gauge(
+        "upstream_in_flight",
+        "Requests to the platform in flight (at most UPSTREAM_MAX_IN_FLIGHT).",
+        engine.dispatcher.in_flight,
+    )
     yield _gauge(
         "batching_enabled",
         "1 while ids travel together, 0 while the platform was seen to answer arrays only in part.",
@@ -134,19 +142,25 @@ def _policy(engine: Engine) -> Iterable[Metric]:
     policy = engine.policy
     retries = {"made": policy.retry_budget.taken, "refused": policy.retry_budget.refused}
     yield _counter("upstream_retries", "Retries, made or refused by the budget.", "decision", retries)
-    circuit = GaugeMetricFamily(f"{PREFIX}_circuit_state", "1 for the circuit's present state.", labels=["state"])
+    breaker = GaugeMetricFamily(
+        f"{PREFIX}_circuit_state", "1 for the present state of the circuit breaker.", labels=["state"]
+    )
     for state in CIRCUIT_STATES:
-        circuit.add_metric([state], float(policy.circuit_breaker.state == state))
-    yield circuit
+        breaker.add_metric([state], float(policy.circuit_breaker.state == state))
+    yield breaker
     held = policy.lockout.reason
-    latch = GaugeMetricFamily(
-        f"{PREFIX}_latch_held", "1 while rejected credentials are kept at home.", labels=["reason"]
+    lockout = GaugeMetricFamily(
+        f"{PREFIX}_latch_held",
+        "1 while nothing is sent since the platform rejected the credentials.",
+        labels=["reason"],
     )
     for kind in policy.lockout.SECONDS:
-        latch.add_metric([kind.slug], float(type(held) is kind))
-    yield latch
+        lockout.add_metric([kind.slug], float(type(held) is kind))
+    yield lockout
     lockouts = dict.fromkeys(lockout_wordings(), 0) | policy.lockout.held
-    yield _counter("lockouts", "Lock-outs, by the wording, fragment or status that told of them.", "wording", lockouts)
+    yield _counter(
+        "lockouts", "Credential lockouts, by the wording, fragment or status that began them.", "wording", lockouts
+    )
 
 
 def _cache(cache: MemoryCache) -> Iterable[Metric]:
@@ -156,7 +170,7 @@ def _cache(cache: MemoryCache) -> Iterable[Metric]:
     )
 
 
-def _oddities(client: UpstreamClient, webhook: WebhookReader) -> Iterable[Metric]:
+def _unexpected(client: UpstreamClient, webhook: WebhookReader) -> Iterable[Metric]:
     yield CounterMetricFamily(
         f"{PREFIX}_undocumented_states",
         "Answers with a state that the platform's documentation does not have.",

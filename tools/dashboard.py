@@ -151,13 +151,13 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 ],
             ),
             (
-                "Slots in use",
+                "Requests in flight",
                 "At UPSTREAM_MAX_IN_FLIGHT new ids wait.",
                 "short",
                 [(_gauge(f"{M}_upstream_in_flight"), "{{instance}}")],
             ),
             (
-                "Circuit and latch",
+                "Circuit breaker and credential lockout",
                 "Anything above 0 keeps requests at home.",
                 "short",
                 [

@@ -1,22 +1,30 @@
-"""Documentation that the service itself serves: Swagger UI from local files, and a page for each problem."""
+"""Documentation that the service itself serves: Swagger UI from local files, and a page for each problem.
 
+The files of Swagger UI lie in the package, because a cluster has no internet to load them from.
+``static/swagger-ui/manifest.json`` names their version, licence and checksums.
+"""
+
+import gzip
+import hashlib
+import json
+import pathlib
+from functools import cache
 from html import escape
 from string import Template
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter, Path, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from app.api.assets import assets, template, version
 from app.api.caching import matches
 from app.api.catalogue import CATALOGUE, ProblemType
+from app.api.compression import MIN_COMPRESSED
 from app.api.negotiation import accepts_gzip, prefers_html
 from app.api.problems import responses
-from app.api.render import dump
 from app.api.root_path import root_path_of
-from app.api.schemas import ProblemExplanation
+from app.api.schemas import ProblemExplanation, dump
 
 router = APIRouter(tags=["Documentation"])
 
@@ -133,3 +141,56 @@ def _code(text: str) -> str:
     """Escaped text with its `backquotes` as code elements."""
     parts = escape(text, quote=False).split("`")
     return "".join(f"<code>{part}</code>" if index % 2 else part for index, part in enumerate(parts))
+
+
+FOLDER = pathlib.Path(__file__).parent / "static"
+VENDORED = FOLDER / "swagger-ui"
+
+_TYPES = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_OWN = ("docs.js", "style.css", "favicon.svg")
+_SWAGGER_UI = ("swagger-ui-bundle.js", "swagger-ui.css")
+
+# Ours change with any release, so a browser asks each time; a 304 costs nothing.
+_REVALIDATE = "no-cache"
+# The path of Swagger UI's names its version, so what stands there never changes.
+_FOR_EVER = "public, max-age=31536000, immutable"
+
+
+class Asset(NamedTuple):
+    """One file as it is served. ``compressed``: its content as gzip; None where it is too small for that."""
+
+    content: bytes
+    compressed: bytes | None
+    media_type: str
+    etag: str
+    cache_control: str
+
+
+@cache
+def assets() -> dict[str, Asset]:
+    """Every file by its path below ``/docs/``; read and compressed when the first page asks.
+
+    That takes a tenth of a second: call it in a thread.
+    """
+    own = {name: _asset(FOLDER / name, _REVALIDATE) for name in _OWN}
+    vendored = {f"swagger-ui-{version()}/{name}": _asset(VENDORED / name, _FOR_EVER) for name in _SWAGGER_UI}
+    return own | vendored
+
+
+@cache
+def version() -> str:
+    """The version of Swagger UI."""
+    return str(json.loads((VENDORED / "manifest.json").read_text(encoding="utf-8"))["version"])
+
+
+@cache
+def template(name: str) -> str:
+    """The text of a page, with ``$names`` to fill in."""
+    return (FOLDER / name).read_text(encoding="utf-8")
+
+
+def _asset(path: pathlib.Path, cache_control: str) -> Asset:
+    content = path.read_bytes()
+    tag = hashlib.blake2b(content, digest_size=12).hexdigest()
+    compressed = gzip.compress(content, mtime=0) if len(content) >= MIN_COMPRESSED else None
+    return Asset(content, compressed, _TYPES[path.suffix], f'"{tag}"', cache_control)

@@ -11,9 +11,8 @@ from starlette.types import Receive, Scope, Send
 from app.api.context import caller_of, service_of
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
-from app.api.render import dump, state_body
 from app.api.request_context import DeferredResponse, is_head
-from app.api.schemas import EXAMPLE_ID, MAX_WATCHED, StreamIds
+from app.api.schemas import EXAMPLE_ID, MAX_WATCHED, StreamIds, dump, state_body
 from app.lookup.failures import Overloaded
 from app.lookup.record import Answer, MessageRecord
 from app.lookup.subscriptions import Subscription
@@ -85,12 +84,12 @@ async def stream_message_states(
     """The stream, or why there is none."""
     if last_event_id == "end":
         return Response(status_code=204, headers={"Cache-Control": "no-store"})
-    refusal = over_quota(request, len(ids))
+    service = service_of(request)
+    refusal = None if service.quotas is None else over_quota(request, service.quotas, len(ids))
     if refusal is not None:
         return refusal
     if is_head(request.scope):
         return StreamingResponse(iter(()), headers=_HEADERS, media_type=_MEDIA_TYPE)
-    service = service_of(request)
     try:
         subscription = service.watcher.subscribe(ids, detail, caller_of(request.scope))
     except Overloaded as failure:
@@ -105,13 +104,13 @@ class _Stream:
     all who wait for a message share, and not the events made of them.
     """
 
-    __slots__ = ("_gone", "_jitter", "_subscription", "_told", "_watcher")
+    __slots__ = ("_gone", "_jitter", "_sent", "_subscription", "_watcher")
 
     def __init__(self, watcher: Watcher, subscription: Subscription, jitter: Callable[[float, float], float]) -> None:
         self._watcher = watcher
         self._subscription = subscription
         self._jitter = jitter
-        self._told: dict[int, Answer] = {}
+        self._sent: dict[int, Answer] = {}
         self._gone = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -143,17 +142,17 @@ class _Stream:
         watcher, subscription = self._watcher, self._subscription
         comment_at = clock() + COMMENT_SECONDS
         await watcher.look_up(subscription.ids, subscription.detail, caller=subscription.caller)
-        news: Iterable[int] = subscription.ids
+        pending: Iterable[int] = subscription.ids
         while True:
-            await watcher.complete(subscription, news)
+            await watcher.complete(subscription, pending)
             if subscription.revoked:
                 return
-            await _send_some(send, self._changed(scope, news))
+            await _send_some(send, self._changed(scope, pending))
             if all(self._is_settled(id_) for id_ in subscription.ids):
                 await _send_some(send, _END)
                 return
-            news = await subscription.changes(comment_at - clock())
-            if subscription.over and not news and not subscription.revoked:
+            pending = await subscription.changes(comment_at - clock())
+            if subscription.over and not pending and not subscription.revoked:
                 await _send_some(send, b"retry: %d\n\n" % self._jitter(*RETRY_MS))
                 return
             if clock() >= comment_at:
@@ -164,18 +163,18 @@ class _Stream:
         """The events for those of the messages whose event is another one than the last."""
         events = []
         for id_ in ids:
-            answer = self._tellable(id_)
-            told = self._told.get(id_)
-            if answer is None or answer is told:
+            answer = self._sendable(id_)
+            sent = self._sent.get(id_)
+            if answer is None or answer is sent:
                 continue
-            self._told[id_] = answer
+            self._sent[id_] = answer
             event = self._event(scope, id_, answer)
-            if told is None or event != self._event(scope, id_, told):
+            if sent is None or event != self._event(scope, id_, sent):
                 events.append(event)
         return b"".join(events)
 
-    def _tellable(self, id_: int) -> Answer | None:
-        """What to tell of a message now; None where nothing is known yet."""
+    def _sendable(self, id_: int) -> Answer | None:
+        """What to send of a message now; None where nothing is known yet."""
         view = self._watcher.snapshot(id_)
         if isinstance(view.answer, MessageRecord):
             return view.answer if view.serves(self._subscription.detail) else None

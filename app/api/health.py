@@ -5,8 +5,7 @@ from starlette.responses import Response
 
 from app.api.context import service_of
 from app.api.problems import problem, responses
-from app.api.render import dump
-from app.api.schemas import Health
+from app.api.schemas import Health, dump
 
 router = APIRouter(tags=["Operations"])
 

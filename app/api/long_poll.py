@@ -1,4 +1,4 @@
-"""The long poll: a lookup whose answer waits for news (``wait=25``)."""
+"""The long poll: a lookup whose answer waits for a change (``wait=25``)."""
 
 import asyncio
 
@@ -10,8 +10,8 @@ from app.api.access import unauthenticated
 from app.api.caching import etag, if_none_match, matches, state_response, wants_fresh
 from app.api.context import caller_of, service_of
 from app.api.problems import failure_problem
-from app.api.render import state_body
 from app.api.request_context import DeferredResponse
+from app.api.schemas import state_body
 from app.lookup.engine import LookupResult
 from app.lookup.failures import AccountLocked, CredentialsRejected, DeadlinePassed, MessageNotFound, Overloaded
 from app.lookup.record import MessageRecord, Outcome
@@ -24,7 +24,7 @@ ROUTE = "/messages/{id}/state?wait"
 
 
 def wait_for_state(request: Request, id_: int, detail: bool, seconds: int) -> Response:
-    """The state as soon as it is news to the caller, or what is known when the time is up."""
+    """The state as soon as it is new to the caller, or what is known when the time is up."""
     watcher = service_of(request).watcher
     request.scope["state"]["route"] = ROUTE
     try:
@@ -70,7 +70,7 @@ class _Wait:
 
     def _is_over(self, scope: Scope) -> bool:
         view = self._watcher.snapshot(self._subscription.ids[0])
-        return _is_hopeless(view) or _is_news(view, self._subscription.detail, if_none_match(scope))
+        return _is_hopeless(view) or _is_new(view, self._subscription.detail, if_none_match(scope))
 
     def _response(self, scope: Scope, source: Source) -> Response:
         if self._subscription.revoked:
@@ -80,7 +80,7 @@ class _Wait:
         if (
             isinstance(view.answer, MessageRecord)
             and view.serves(detail)
-            and (_is_news(view, detail, if_none_match(scope)) or not _is_hopeless(view))
+            and (_is_new(view, detail, if_none_match(scope)) or not _is_hopeless(view))
         ):
             answer = LookupResult(view.answer, self._watcher.age(view), 0.0, source)
             return state_response(scope, state_body(view.answer, detail), answer, keep=False)
@@ -90,7 +90,7 @@ class _Wait:
         return failure_problem(scope, id_, view.failure or DeadlinePassed("the wait is over"))
 
 
-def _is_news(view: Snapshot, detail: bool, known: str | None) -> bool:
+def _is_new(view: Snapshot, detail: bool, known: str | None) -> bool:
     """Whether the state is what the caller waits for: no longer pending, or no longer the one that it has."""
     if not isinstance(view.answer, MessageRecord) or not view.serves(detail):
         return False

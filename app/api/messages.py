@@ -11,10 +11,9 @@ from app.api.context import caller_of, service_of
 from app.api.long_poll import wait_for_state
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
-from app.api.render import dump, state_body
 from app.api.request_body import BatchRoute
 from app.api.request_context import is_head
-from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds
+from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds, dump, state_body
 from app.lookup.engine import LookupResult
 from app.lookup.failures import LookupFailure
 from app.lookup.record import Answer, MessageRecord
@@ -40,19 +39,20 @@ async def get_message_state(
     wait: Annotated[
         WaitSeconds,
         Query(
-            description="Seconds to wait for news. With `If-None-Match` the answer comes as soon as the state is "
+            description="Seconds to wait for a change. With `If-None-Match` the answer comes as soon as the state is "
             "another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, "
             "else the current state when the time is up. 0: no waiting."
         ),
     ] = 0,
 ) -> Response:
     """One state, or the problem that stands in its way."""
-    refusal = over_quota(request, 1)
+    service = service_of(request)
+    refusal = None if service.quotas is None else over_quota(request, service.quotas, 1)
     if refusal is not None:
         return refusal
     if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
-    answers = await service_of(request).engine.lookup(
+    answers = await service.engine.lookup(
         [id_], detail, fresh=wants_fresh(request.scope), caller=caller_of(request.scope)
     )
     request.scope["state"]["results"] = answers
@@ -96,7 +96,8 @@ async def get_message_states(
     ],
 ) -> Response:
     """The states that there are, and the problems for the rest."""
-    refusal = over_quota(request, len(set(batch.ids)))
+    service = service_of(request)
+    refusal = None if service.quotas is None else over_quota(request, service.quotas, len(set(batch.ids)))
     if refusal is not None:
         return refusal
     written: dict[int, bytes] = {}
@@ -106,9 +107,7 @@ async def get_message_states(
         if isinstance(each.answer, MessageRecord):
             written[id_] = state_body(each.answer, batch.detail)
 
-    found = await service_of(request).engine.lookup(
-        batch.ids, batch.detail, on_result=write, caller=caller_of(request.scope)
-    )
+    found = await service.engine.lookup(batch.ids, batch.detail, on_result=write, caller=caller_of(request.scope))
     request.scope["state"]["results"] = found
     first, answer = next((id_, each.answer) for id_, each in found.items())
     if isinstance(answer, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):

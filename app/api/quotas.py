@@ -5,7 +5,7 @@ from collections import Counter, OrderedDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from app.api.context import caller_of, service_of
+from app.api.context import caller_of
 from app.api.problems import problem
 from app.api.request_context import is_head
 from app.lookup.caller import Caller
@@ -69,13 +69,12 @@ class Quotas:
                 return
 
 
-def over_quota(request: Request, ids: int) -> Response | None:
+def over_quota(request: Request, quotas: Quotas, ids: int) -> Response | None:
     """Charge the caller for ids. Returns the problem to answer with where it is over its quota, else None.
 
     HEAD is free of charge.
     """
-    quotas = service_of(request).quotas
-    if quotas is None or is_head(request.scope):
+    if is_head(request.scope):
         return None
     wait = quotas.charge(caller_of(request.scope), ids)
     return problem(request.scope, "rate-limited", retry_after=wait) if wait else None

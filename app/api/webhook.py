@@ -9,7 +9,7 @@ from starlette.types import Scope
 from app.api.caching import NO_STORE
 from app.api.context import service_of
 from app.api.problems import problem, responses
-from app.api.render import dump
+from app.api.schemas import dump
 
 PREFIX = "/webhooks"
 

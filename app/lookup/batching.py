@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 class Batching:
-    """Limits of batches. ``batch_size``: ids in one request."""
+    """Limits of batches. ``batch_size``: ids in one request. ``repeated``: ids that are withheld, perhaps no longer."""
 
     def __init__(self, clock: Clock, *, batch_size: int) -> None:
         self._clock = clock
@@ -36,7 +36,7 @@ class Batching:
         self._poison_until: OrderedDict[int, float] = OrderedDict()
         self._off_until = -math.inf
         self._known_at: dict[int, float] = {}
-        self._withheld: dict[int, tuple[float, RepeatedRequest]] = {}
+        self.repeated: dict[int, tuple[float, RepeatedRequest]] = {}
 
     @property
     def enabled(self) -> bool:
@@ -72,20 +72,20 @@ class Batching:
 
     def withhold(self, id_: int, why: RepeatedRequest) -> None:
         """The platform says that it was asked the same just now: the id is not asked for again until it forgets."""
-        self._withheld.pop(id_, None)
-        self._withheld[id_] = self._clock() + REPEATED_SECONDS, why
-        if len(self._withheld) > MAX_WITHHELD:
-            del self._withheld[next(iter(self._withheld))]
+        self.repeated.pop(id_, None)
+        self.repeated[id_] = self._clock() + REPEATED_SECONDS, why
+        if len(self.repeated) > MAX_WITHHELD:
+            del self.repeated[next(iter(self.repeated))]
 
     def withheld(self, id_: int) -> RepeatedRequest | None:
         """Why an id may not be asked for now, with the seconds to wait; None where it may."""
-        withheld = self._withheld.get(id_)
+        withheld = self.repeated.get(id_)
         if withheld is None:
             return None
         until, why = withheld
         left = until - self._clock()
         if left <= 0:
-            del self._withheld[id_]
+            del self.repeated[id_]
             return None
         return RepeatedRequest(str(why), retry_after=left, upstream_message=why.upstream_message)
 

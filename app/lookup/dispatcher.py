@@ -35,6 +35,8 @@ from app.lookup.resolution import Findings, Outcome, Resolution
 from app.telemetry.redaction import Own
 from app.telemetry.tracing import serving
 
+UNPROVEN_CONCURRENCY = 2
+"""Requests at a time until the platform has answered once: wrong credentials must not be tried many times."""
 CALLERS_PER_TURN = 25
 """How many callers are woken in one turn of the event loop. A hundred who go on at once make a long turn in which
 nobody else is served, and come back all together with their next questions: then the service waits idly for the
@@ -131,6 +133,7 @@ class Dispatcher:
         self._cache = cache
         self._clock = clock
         self._max_in_flight = max_in_flight
+        self._unproven = min(max_in_flight, UNPROVEN_CONCURRENCY)
         self._attempt_timeout = attempt_timeout
         self._on_update = on_update
         self._on_request = on_request
@@ -227,17 +230,14 @@ class Dispatcher:
         self, batch: _Batch, asked: Mapping[int, bool], *, may_retry: bool, alone: bool
     ) -> tuple[Permit, Reply] | LookupFailure:
         """One attempt, and a second one after a failure that it may mend. Failures are settled."""
-        if may_retry:
-            self._policy.retry_budget.earn()
         failure: LookupFailure | None = None
         while True:
-            refusal = self._policy.refusal()
-            if refusal is not None:
-                return failure or refusal
             seconds_left = batch.deadline - self._clock()
             if seconds_left <= 0:
                 return failure or DeadlinePassed("the deadline is over")
-            permit = self._policy.permit()
+            permit = self._policy.permit(is_first=may_retry and failure is None)
+            if isinstance(permit, LookupFailure):
+                return failure or permit
             try:
                 sent = await self._attempt(asked, seconds_left)
             except BaseException:
@@ -285,6 +285,7 @@ class Dispatcher:
             await self._resolve(batch, outcome)
 
     def _settle(self, permit: Permit, failure: LookupFailure | None, entries: int, *, alone: bool) -> None:
+        was_proven = self._policy.proven
         self._policy.settle(permit, failure, alone=alone)
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, entries)
         if failure is not None:
@@ -296,8 +297,9 @@ class Dispatcher:
             refusal = self._policy.refusal()
             if refusal is not None:
                 self._queue.refuse(refusal)
-        # The first answer of the platform makes room for more workers.
-        self.wake()
+        if not was_proven:
+            # The first answer of the platform makes room for more workers.
+            self.wake()
 
     def _is_rejected_before_a_change(self, permit: Permit, failure: LookupFailure) -> bool:
         return isinstance(failure, CredentialsRejected | AccountLocked) and self._policy.is_outdated(permit)
@@ -377,7 +379,7 @@ class Dispatcher:
         return len(self._readers) < self._max_in_flight
 
     def _has_place(self, workers: int) -> bool:
-        return workers <= self._policy.concurrency(self._max_in_flight)
+        return workers <= (self._max_in_flight if self._policy.proven else self._unproven)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work, context=contextvars.Context())

@@ -10,7 +10,7 @@ from app.lookup.cache.base import Cache
 from app.lookup.caller import INTERNAL, Caller
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
-from app.lookup.lifetimes import Cached, Lifetimes
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock, CredentialLockout, Policy
 from app.lookup.queue import Queue, Watching
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
@@ -90,7 +90,7 @@ class Engine:
         *,
         fresh: bool = False,
         caller: Caller = INTERNAL,
-        on_result: Callable[[int, LookupResult], None] = lambda _id, _result: None,
+        on_result: Callable[[int, LookupResult], None] | None = None,
     ) -> dict[int, LookupResult]:
         """An answer for each distinct id, in the order asked. Never raises LookupFailure: failures are answers.
 
@@ -104,29 +104,33 @@ class Engine:
         results: dict[int, LookupResult] = {}
         missing: list[int] = []
 
-        def take(id_: int, answer: Answer, source: Source, known: Cached | None = None) -> None:
+        def take(id_: int, answer: Answer, source: Source) -> None:
             self.lookups[source] += 1
             if isinstance(answer, LookupFailure):
                 self.failures[answer.slug] += 1
-            if known is not None:
-                result = LookupResult(answer, now - known.replied_at, known.max_age, source, known.ttl)
-            else:
-                lifetime = self._lifetimes.of(answer) if isinstance(answer, Cacheable) else 0.0
-                result = LookupResult(answer, 0.0, lifetime, source, lifetime)
-            results[id_] = result
-            on_result(id_, result)
+            lifetime = self._lifetimes.of(answer) if isinstance(answer, Cacheable) else 0.0
+            result = results[id_] = LookupResult(answer, 0.0, lifetime, source, lifetime)
+            if on_result is not None:
+                on_result(id_, result)
 
         for id_ in distinct:
             known = cached.get(id_)
-            if known is None or not _serves(known, detail, fresh):
+            if known is None or ((fresh or detail) and not _serves(known.answer, detail, fresh)):
                 missing.append(id_)
-            else:
-                take(id_, known.answer, Source.CACHE, known)
+                continue
+            # Not by ``take``: most lookups end here.
+            answer = known.answer
+            if isinstance(answer, LookupFailure):
+                self.failures[answer.slug] += 1
+            result = results[id_] = LookupResult(answer, now - known.replied_at, known.max_age, Source.CACHE, known.ttl)
+            if on_result is not None:
+                on_result(id_, result)
+        self.lookups[Source.CACHE] += len(results)
         if missing:
             refusal = self._closed or self.policy.refusal()
             wanted: list[int] = []
             for id_ in missing:
-                failure = refusal or self.batching.withheld(id_)
+                failure = refusal or (self.batching.withheld(id_) if id_ in self.batching.repeated else None)
                 if failure is None:
                     wanted.append(id_)
                 else:
@@ -170,7 +174,7 @@ class Engine:
         await self.dispatcher.aclose()
 
 
-def _serves(known: Cached, detail: bool, fresh: bool) -> bool:
-    if fresh and (isinstance(known.answer, AboutOneMessage) or not known.answer.meaning.final):
+def _serves(answer: Cacheable, detail: bool, fresh: bool) -> bool:
+    if fresh and (isinstance(answer, AboutOneMessage) or not answer.meaning.final):
         return False
-    return serves(known.answer, detail)
+    return serves(answer, detail)

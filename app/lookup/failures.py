@@ -1,7 +1,7 @@
 """Every way in which a lookup can fail, and what follows from each.
 
-The one place that says: is it retried, does the circuit count it, does it split a batch, which problem does the
-caller get, how loud is the log. A failure is an answer like any other, so the engine hands it on as a value;
+The one place that says: is it retried, does the circuit breaker count it, does it split a batch, which problem does the
+caller get, at which level is it logged. A failure is an answer like any other, so the engine hands it on as a value;
 it is raised only on the way out of the upstream client.
 
     LookupFailure
@@ -48,11 +48,11 @@ class LookupFailure(Exception):
     retried: ClassVar[bool] = False
     """Whether a second attempt is worth its cost."""
     counted: ClassVar[bool] = False
-    """Whether the circuit counts it as a sign of a sick platform."""
+    """Whether the circuit breaker counts it as a failure of the platform."""
     counted_alone: ClassVar[bool] = False
-    """Whether the circuit counts it where it answers one id that is under no suspicion."""
+    """Whether the circuit breaker counts it where it answers one id that is under no suspicion."""
     splits: ClassVar[bool] = False
-    """Whether one poisoned entry may have caused it, so that a batch is halved to find the culprit."""
+    """Whether one poisoned entry may have caused it, so that a batch is halved to find that entry."""
     definite: ClassVar[bool] = False
     """Whether it is an answer about the message rather than a failure to get one."""
     log_level: ClassVar[int] = logging.WARNING
@@ -216,7 +216,7 @@ class DeadlinePassed(NotAsked):
 
 
 class CircuitOpen(NotAsked):
-    """Too many recent attempts failed; nothing is sent until the circuit's pause is over."""
+    """Too many recent attempts failed; nothing is sent until the circuit breaker's pause is over."""
 
     slug = "upstream-unavailable"
 

@@ -26,8 +26,6 @@ Clock = Callable[[], float]
 
 RETRY_PAUSE = (0.05, 0.25)
 """Seconds of full jitter before the second attempt: long enough for a restart's gap, short in a 5 s deadline."""
-UNPROVEN_CONCURRENCY = 2
-"""Requests at a time until the platform has answered once: wrong credentials must not be tried many times."""
 
 log = logging.getLogger(__name__)
 
@@ -237,7 +235,8 @@ class Permit(NamedTuple):
 class Policy:
     """Permits attempts and learns from their outcomes.
 
-    ``longest_lockout`` in seconds; ``jitter`` draws a number between two others.
+    ``longest_lockout`` in seconds; ``jitter`` draws a number between two others. ``proven``: whether the platform has
+    answered with the credentials in force.
     """
 
     def __init__(
@@ -250,7 +249,7 @@ class Policy:
         self._clock = clock
         self._jitter = jitter
         self._generation = 0
-        self._proven = False
+        self.proven = False
         self.retry_budget = RetryBudget()
         self.circuit_breaker = CircuitBreaker(clock)
         self.lockout = CredentialLockout(clock, longest_lockout)
@@ -260,17 +259,13 @@ class Policy:
         """Why nothing may be sent now; None when something may."""
         return self.lockout.refusal() or self.throttle.refusal() or self.circuit_breaker.refusal()
 
-    @property
-    def proven(self) -> bool:
-        """Whether the platform has answered with the credentials in force."""
-        return self._proven
-
-    def concurrency(self, limit: int) -> int:
-        """How many of ``limit`` requests may be in flight."""
-        return limit if self._proven else min(limit, UNPROVEN_CONCURRENCY)
-
-    def permit(self) -> Permit:
-        """Begin an attempt. To be called only where there is no ``refusal``."""
+    def permit(self, *, is_first: bool) -> Permit | LookupFailure:
+        """Begin an attempt. ``is_first``: it adds to the retry budget. Returns a failure where nothing may be sent."""
+        refusal = self.refusal()
+        if refusal is not None:
+            return refusal
+        if is_first:
+            self.retry_budget.earn()
         return Permit(self._generation, self.circuit_breaker.begin(), self.lockout.begin(), self._clock())
 
     def settle(self, permit: Permit, outcome: LookupFailure | None, *, alone: bool = False) -> None:
@@ -280,7 +275,7 @@ class Policy:
         # What was said about former credentials says nothing about those in force now.
         if not self.is_outdated(permit):
             self.lockout.end(permit.lockout_probe, outcome, accepted=outcome is None)
-            self._proven = self._proven or outcome is None
+            self.proven = self.proven or outcome is None
         if isinstance(outcome, Throttled):
             self.throttle.hold(outcome.retry_after or 1.0)
 
@@ -306,7 +301,7 @@ class Policy:
     def credentials_changed(self) -> None:
         """The secret is another one: it deserves an attempt of its own."""
         self._generation += 1
-        self._proven = False
+        self.proven = False
         self.lockout.release()
 
 

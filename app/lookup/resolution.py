@@ -119,10 +119,18 @@ class Resolution:
 
     def _accept(self, asked: Mapping[int, bool], answers: Mapping[int, Answer]) -> list[int]:
         """Take what a reply answers. Returns the ids that a reply to several leaves out."""
-        self._findings.answers += [(id_, answer) for id_, answer in answers.items() if id_ in asked]
-        known = next((id_ for id_, answer in answers.items() if isinstance(answer, MessageRecord)), None)
+        known: int | None = None
+        there = 0
+        for id_, answer in answers.items():
+            if known is None and isinstance(answer, MessageRecord):
+                known = id_
+            if id_ in asked:
+                self._findings.answers.append((id_, answer))
+                there += 1
         if known is not None:
             self._known = self._findings.known = known
+        if there == len(asked):
+            return []
         missing = [id_ for id_ in asked if id_ not in answers]
         if len(asked) > 1:
             return missing

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Collection
 from typing import Protocol
 
-from app.server.limits import Limits
+from app.server.refusals import Limits
 from app.telemetry.metrics import Closed, Metrics
 
 READ_BYTES = 256 * 1024

@@ -2,10 +2,10 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from app.server import refusals
-from app.server.limits import Limits
-from app.server.refusals import Reason
+from app.server.refusals import Limits, Reason
 
 BLANK_LINE = b"\r\n\r\n"
 PIECE_BYTES = 16 * 1024
@@ -20,6 +20,7 @@ _HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+;=:\[\]-]*")
 _CHUNKED = [b"chunked"]
 
 
+@dataclass(slots=True, eq=False)
 class Framing:
     """One message after the other: cuts the input where they may end, so that a parser never sees two at a time.
 
@@ -27,34 +28,19 @@ class Framing:
     what it finds: ``begin``, and the counts of a body's data and of its trailer's fields.
     """
 
-    __slots__ = (
-        "_codings",
-        "_known_host",
-        "_length",
-        "_limits",
-        "_tail",
-        "_wire_bytes",
-        "expects_100",
-        "has_body",
-        "head_bytes",
-        "plain_bytes",
-        "trailer_fields",
-    )
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        # The last bytes, as long as they may be the beginning of a blank line.
-        self._tail = b""
-        self.head_bytes = 0
-        # A connection's requests name the same host.
-        self._known_host = b""
-        self._codings: Sequence[bytes] = ()
-        self._length = 0
-        self._wire_bytes = 0
-        self.plain_bytes = 0
-        self.trailer_fields = 0
-        self.has_body = False
-        self.expects_100 = False
+    limits: Limits
+    head_bytes: int = 0
+    has_body: bool = False
+    expects_100: bool = False
+    plain_bytes: int = 0
+    trailer_fields: int = 0
+    # The last bytes, as long as they may be the beginning of a blank line.
+    _tail: bytes = b""
+    # A connection's requests name the same host.
+    _known_host: bytes = b""
+    _codings: Sequence[bytes] = ()
+    _length: int = 0
+    _wire_bytes: int = 0
 
     def begin(self, version: str, headers: Iterable[tuple[bytes, bytes]]) -> Reason | None:
         """A head is there: take from it how its body ends. Returns what is wrong with it, where something is.
@@ -99,13 +85,13 @@ class Framing:
     def has_many_extras(self) -> bool:
         """Whether a body in chunks has more around its data than its trailer and extensions may have."""
         return (
-            self._wire_bytes - self.plain_bytes > self._limits.head_bytes
-            or self.trailer_fields > self._limits.head_fields
+            self._wire_bytes - self.plain_bytes > self.limits.head_bytes
+            or self.trailer_fields > self.limits.head_fields
         )
 
     def head_end(self, data: bytes, at: int) -> int:
         """Where to stop in a head: behind a blank line or at its limit; ``at`` where that is reached."""
-        end = self._cut(data, at, self._limits.head_bytes - self.head_bytes)
+        end = self._cut(data, at, self.limits.head_bytes - self.head_bytes)
         self.head_bytes += end - at
         return end
 

@@ -22,8 +22,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from app.server.connections import Connections
-from app.server.limits import Limits
 from app.server.protocol import HttpProtocol
+from app.server.refusals import Limits
 from app.server.signals import handled
 from app.server.time_limit import TimeLimit
 

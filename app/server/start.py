@@ -135,13 +135,13 @@ def bind(host: str, port: int, name: str = "PORT") -> socket.socket:
 
 
 def _cannot_listen(name: str, host: str, port: int, error: OSError) -> str:
-    culprit = "HOST" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else name
+    setting = "HOST" if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL else name
     why, allowed = error.strerror or str(error), "a port that is free on it"
-    if culprit == "HOST":
+    if setting == "HOST":
         allowed = _ADDRESS
     elif error.errno in (errno.EACCES, errno.EPERM):
         why = "this user has no right to ports below 1024" if port < 1024 else "this user has no right to it"
         allowed = "a port from 1024 on, or the capability CAP_NET_BIND_SERVICE"
     elif name == "METRICS_PORT" and error.errno == errno.EADDRINUSE:
         allowed = "a port that is free on it, or 0 for no metrics; each instance on a machine needs one of its own"
-    return f"{culprit}: cannot listen on {host}:{port} ({why}); allowed: {allowed}"
+    return f"{setting}: cannot listen on {host}:{port} ({why}); allowed: {allowed}"

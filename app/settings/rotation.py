@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 
 class Secrets:
-    """The secrets in force: those of the settings, until a file changes one of the names in ``from_files``."""
+    """The secrets in force: those of the settings, until a file changes one of the names in ``from_files``.
+
+    ``api_keys``: the callers' keys; None means that no key is needed.
+    """
 
     def __init__(self, settings: Settings, from_files: Iterable[str] = ()) -> None:
         self._values: dict[str, Secret | None] = {name: getattr(settings, name) for name in ROTATING}
@@ -35,17 +38,12 @@ class Secrets:
         self._fixed = settings.cache_url.parts
         self._former: list[Secret] = []
         self._seen = self._all_parts()
+        self.api_keys = self._api_keys()
 
     def get(self, name: str) -> str | None:
         """The value in force of a setting (``upstream_token``); None where there is none."""
         value = self._values[name]
         return None if value is None else value.get_secret_value()
-
-    @property
-    def api_keys(self) -> ApiKeys | None:
-        """The callers' keys in force; None means that no key is needed."""
-        value = self._values["api_keys"]
-        return value if isinstance(value, ApiKeys) else None
 
     @property
     def webhook_token(self) -> WebhookToken | None:
@@ -78,6 +76,7 @@ class Secrets:
                 self._pending[name] = value
         if changed:
             self._seen = self._all_parts()
+            self.api_keys = self._api_keys()
             log.info("read anew from files: %s", Own(", ".join(name.upper() for name in changed)))
         return changed
 
@@ -99,6 +98,10 @@ class Secrets:
             self._complained.add(name)
             log.warning("the file of %s %s: its former value stays in force", Own(name.upper()), Own(wrong))
         return value
+
+    def _api_keys(self) -> ApiKeys | None:
+        value = self._values["api_keys"]
+        return value if isinstance(value, ApiKeys) else None
 
     def _all_parts(self) -> tuple[str, ...]:
         values = (*self._former, *filter(None, self._values.values()))

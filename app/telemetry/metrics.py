@@ -1,7 +1,7 @@
 """Metrics in Prometheus' format. Names, meaning and first steps: ``docs/metrics.md``.
 
-What happens often is observed here; what is only a state or a count somewhere (a queue's length, a circuit) is read
-by a collector when somebody scrapes, and costs nothing until then.
+What happens often is observed here; what is only a state or a count somewhere (the length of a queue, the state of the
+circuit breaker) is read by a collector when somebody scrapes, and costs nothing until then.
 """
 
 import platform

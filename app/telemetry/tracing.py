@@ -16,7 +16,7 @@ from opentelemetry import propagate, trace
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 serving: ContextVar[Sequence[object]] = ContextVar("serving", default=())
-"""The callers' spans that the current flight works for."""
+"""The spans of the callers that the current request to the platform is for."""
 
 _TRACEPARENT = re.compile(rb"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 

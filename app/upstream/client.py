@@ -3,10 +3,10 @@
 import asyncio
 import logging
 import time
-import zlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -16,22 +16,18 @@ import httpx
 from app import __version__
 from app.lookup.failures import InvalidReply, LookupFailure, ServerError, UnexpectedStatus
 from app.lookup.policy import Clock
-from app.lookup.record import STATES, Answer, MessageRecord
-from app.telemetry.tracing import client_span
-from app.upstream.credentials import Account
+from app.lookup.record import Answer
+from app.telemetry.tracing import client_span, serving
+from app.upstream.body import LONG_BODY, load, read_body, read_error, text_of
+from app.upstream.credentials import Account, Credentials
 from app.upstream.errors import clean_message
 from app.upstream.transport import Connections, failure_of, network
-from app.upstream.wire import LONG_BODY, decode, encode, text_of
+from app.upstream.wire import decode, encode
 
-MAX_REPLY_BYTES = 8 * 1024 * 1024
-"""The largest reply that is read, decoded. A thousand entries take about 0.2 MiB."""
 MAX_THROTTLE_SECONDS = 60.0
 """The longest ``Retry-After`` that is believed: a mistake there must not silence the service for a day."""
 MAX_KNOWN_WORDS = 100
 """Undocumented states that are remembered as already logged."""
-MAX_ERROR_BYTES = 64 * 1024
-ERROR_SECONDS = 0.5
-"""How much of the body, and for how long, is read under a status that already says what happened."""
 
 _ERROR_SIGNS = (b'"error"', b"login", b"password", b"locked", b"blocked", b"\\u")
 
@@ -41,6 +37,8 @@ _HEADERS = {
     "Accept-Encoding": "identity",
     "User-Agent": f"message-state-proxy/{__version__}",
 }
+
+_UNTRACED = nullcontext[Mapping[str, str]]({})
 
 log = logging.getLogger(__name__)
 
@@ -54,8 +52,8 @@ class UnreadReply:
 
     status: int
     body: bytearray
-    retry_after: float
-    secrets: tuple[str, ...] = field(repr=False)
+    retry_after: float | None
+    credentials: Credentials
     answers: dict[int, Answer] | None = None
 
     @property
@@ -105,17 +103,16 @@ class UpstreamClient:
         """Close the connections that are kept alive."""
         await self._connections.aclose()
 
-    async def send(self, asked: Mapping[int, bool]) -> "UnreadReply | LookupFailure":
+    async def send(self, asked: Mapping[int, bool]) -> UnreadReply | LookupFailure:
         """Ask for several ids (each with whether detail is wanted) in one request. Returns the reply, still unread."""
-        credentials = self._account.credentials
         try:
             # httpx has no limit for a whole request, only for each wait on the socket.
-            with client_span(len(asked)) as headers:
-                async with self._connections.lease() as transport, asyncio.timeout(self._attempt_timeout):
-                    status, body, retry_after = await self._post(transport, encode(asked, credentials.fields), headers)
-                reply = UnreadReply(status, body, retry_after, credentials.secrets)
+            with client_span(len(asked)) if serving.get() else _UNTRACED as headers:
+                with self._connections.lease() as transport:
+                    async with asyncio.timeout(self._attempt_timeout):
+                        reply = await self._post(transport, asked, headers)
                 # Of the other statuses each says what happened by itself, and some are worth a second attempt.
-                return reply if _is_answer(status) else replace(reply, answers=self._decode(asked, reply))
+                return reply if _is_answer(reply.status) else replace(reply, answers=self._decode(asked, reply))
         except Exception as error:
             failure = error if isinstance(error, LookupFailure) else failure_of(error)
             if failure is None:
@@ -123,7 +120,7 @@ class UpstreamClient:
             log.debug("upstream request failed: %s", type(error).__name__)
             return self._failed(failure)
 
-    async def read(self, asked: Mapping[int, bool], reply: "UnreadReply") -> dict[int, Answer] | LookupFailure:
+    async def read(self, asked: Mapping[int, bool], reply: UnreadReply) -> dict[int, Answer] | LookupFailure:
         """An answer for every id that a reply speaks of; an id that it leaves out is not in the result.
 
         A failure where the reply cannot be read, or refuses the request as a whole.
@@ -133,27 +130,30 @@ class UpstreamClient:
         try:
             text = text_of(reply.body)
             if len(reply.body) > LONG_BODY:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0)  # each half of this work may take long
             return self._decode(asked, reply, text)
         except LookupFailure as failure:
             return self._failed(failure)
 
     def _decode(
-        self, asked: Mapping[int, bool], reply: "UnreadReply", text: str | InvalidReply | None = None
+        self, asked: Mapping[int, bool], reply: UnreadReply, text: str | InvalidReply | None = None
     ) -> dict[int, Answer]:
         read = decode(
             reply.status,
-            text_of(reply.body) if text is None else text,
+            load(text_of(reply.body) if text is None else text),
             asked,
             self._zone,
-            lambda message: clean_message(message, reply.secrets),
+            lambda message: clean_message(message, reply.credentials.secrets),
             retry_after=reply.retry_after,
         )
-        self.raw_words.update(read.raw_words)
+        if read.raw_words:
+            self.raw_words.update(read.raw_words)
+        if read.undocumented:
+            self.undocumented_states += len(read.undocumented)
+            self._log_new_words(read.undocumented)
         if read.unreadable:
             self.unreadable.update(read.unreadable)
             log.info("the platform's reply has unreadable fields: %s", ", ".join(sorted(set(read.unreadable))))
-        self._note_new_words(read.answers)
         return read.answers
 
     def _failed(self, failure: LookupFailure) -> LookupFailure:
@@ -164,30 +164,31 @@ class UpstreamClient:
         return failure.as_value()
 
     async def _post(
-        self, transport: httpx.AsyncBaseTransport, content: bytes, headers: Mapping[str, str]
-    ) -> tuple[int, bytearray, float]:
-        """Status, decoded body, and the seconds that a 429 asks for."""
+        self, transport: httpx.AsyncBaseTransport, asked: Mapping[int, bool], headers: Mapping[str, str]
+    ) -> UnreadReply:
+        credentials = self._account.credentials
         # Not through httpx.AsyncClient: what it adds is redirects, cookies, proxies and authentication, none of which
         # the platform may have, for a third of a request's CPU.
         request = httpx.Request(
-            "POST", self._url, headers={**_HEADERS, **headers}, content=content, extensions=self._extensions
+            "POST",
+            self._url,
+            headers={**_HEADERS, **headers},
+            content=encode(asked, credentials.fields),
+            extensions=self._extensions,
         )
         response = await transport.handle_async_request(request)
         try:
             status = response.status_code
-            read = _read if _is_answer(status) else _read_error
-            return status, await read(response), _retry_after(response.headers)
+            body = await (read_body(response) if _is_answer(status) else read_error(response))
+            return UnreadReply(status, body, _retry_after(response.headers) if status == 429 else None, credentials)
         finally:
             await response.aclose()
 
-    def _note_new_words(self, answers: Mapping[int, Answer]) -> None:
-        for answer in answers.values():
-            if isinstance(answer, MessageRecord) and answer.state not in STATES:
-                self.undocumented_states += 1
-                if answer.state in self._logged_words or len(self._logged_words) >= MAX_KNOWN_WORDS:
-                    continue
-                self._logged_words.add(answer.state)
-                log.warning("the platform uses an undocumented state: %r (outcome: unknown)", answer.state)
+    def _log_new_words(self, words: Iterable[str]) -> None:
+        for word in words:
+            if word not in self._logged_words and len(self._logged_words) < MAX_KNOWN_WORDS:
+                self._logged_words.add(word)
+                log.warning("the platform uses an undocumented state: %r (outcome: unknown)", word)
 
 
 def _is_answer(status: int) -> bool:
@@ -202,41 +203,6 @@ def _may_speak_of_an_error(body: bytearray) -> bool:
         return True
     lower = body.lower()
     return any(sign in lower for sign in _ERROR_SIGNS)
-
-
-async def _read(response: httpx.Response, limit: int = MAX_REPLY_BYTES) -> bytearray:
-    """The decoded body. httpx's own decoder would expand a whole chunk before anybody could stop it."""
-    named = response.headers.get("content-encoding", "").lower().split(",")
-    # Any other name ("utf-8", "none") is a mistake on a plain body. wbits 47: zlib recognises its two formats itself.
-    compressed = any(name.strip() in {"gzip", "x-gzip", "deflate"} for name in named)
-    inflate = zlib.decompressobj(47) if compressed else None
-    body = bytearray()
-    received = 0
-    async for chunk in response.aiter_raw(65536):
-        received += len(chunk)
-        if inflate is None:
-            body += chunk
-        elif not inflate.eof:  # what follows a whole stream would pile up in the decompressor
-            try:
-                body += inflate.decompress(chunk, limit + 1 - len(body))
-            except zlib.error:
-                raise InvalidReply("the platform's reply cannot be decompressed") from None
-        if max(received, len(body)) > limit:
-            raise InvalidReply("the platform's reply is too large")
-    if inflate is not None and not inflate.eof:
-        raise InvalidReply("the platform's reply cannot be decompressed")
-    return body
-
-
-async def _read_error(response: httpx.Response) -> bytearray:
-    """The body under a status that says enough by itself; empty where it is too long, too slow or broken."""
-    try:
-        async with asyncio.timeout(ERROR_SECONDS):
-            return await _read(response, MAX_ERROR_BYTES)
-    except Exception as error:
-        if isinstance(error, InvalidReply) or failure_of(error) is not None:
-            return bytearray()
-        raise
 
 
 def _retry_after(headers: httpx.Headers) -> float:

@@ -24,7 +24,7 @@ from app.lookup.failures import (
     UnexpectedStatus,
     UnknownRefusal,
 )
-from app.upstream.values import JsonNumber
+from app.upstream.body import JsonNumber
 
 MAX_MESSAGE_LENGTH = 200
 MAX_READ = 1024
@@ -73,7 +73,7 @@ FRAGMENTS: dict[type[LookupFailure], tuple[str, ...]] = {
 
 STATUS_401 = "status 401"
 
-# How long the caller is told to wait at least; the credential latch starts with the same times.
+# How long the caller is told to wait at least; the credential lockout starts with the same times.
 RETRY_AFTER: dict[type[LookupFailure], float] = {CredentialsRejected: 60, AccountLocked: 300, RepeatedRequest: 60}
 
 # What a text about one message becomes, so that the cache keeps it.

@@ -6,8 +6,7 @@ none is left, and costs several times the CPU (``docs/decisions/0008-aiohttp-bel
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
 
 import aiohttp
 import httpx
@@ -70,28 +69,19 @@ class Connections:
         """Always the same transport, which has no connections that could age."""
         return _Fixed(transport)
 
-    @asynccontextmanager
-    async def lease(self) -> AsyncIterator[httpx.AsyncBaseTransport]:
-        """A transport for one request."""
-        now = self._clock()
-        if self._current is not None and now >= self._current.until:
+    def lease(self) -> "_Leased":
+        """A transport for one request, as a context manager."""
+        if self._current is not None and self._clock() >= self._current.until:
             self.renew()
         if self._current is None:
-            self._current = _Leased(self._make(), now + self._lifetime)
-        leased = self._current
-        leased.requests += 1
-        try:
-            yield leased.transport
-        finally:
-            leased.requests -= 1
-            if leased is not self._current and not leased.requests:
-                self._close(leased)
+            self._current = _Leased(self._make(), self._clock() + self._lifetime, self._close)
+        return self._current
 
     def renew(self) -> None:
         """Use none of the present connections again."""
         leased, self._current = self._current, None
-        if leased is not None and not leased.requests:
-            self._close(leased)
+        if leased is not None:
+            leased.retire()
 
     async def aclose(self) -> None:
         """Close all that no request uses any more."""
@@ -99,21 +89,39 @@ class Connections:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _close(self, leased: "_Leased") -> None:
-        task = asyncio.get_running_loop().create_task(leased.transport.aclose())
+    def _close(self, transport: httpx.AsyncBaseTransport) -> None:
+        task = asyncio.get_running_loop().create_task(transport.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
 
 class _Leased:
-    """A transport, how many requests use it, and the second after which no new one does."""
+    """A transport that begins no request after ``until``, and is closed with its last one once it is retired."""
 
-    __slots__ = ("requests", "transport", "until")
+    __slots__ = ("_close", "_is_retired", "_requests", "_transport", "until")
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, until: float) -> None:
-        self.transport = transport
+    def __init__(
+        self, transport: httpx.AsyncBaseTransport, until: float, close: Callable[[httpx.AsyncBaseTransport], None]
+    ) -> None:
+        self._transport = transport
+        self._close = close
+        self._requests = 0
+        self._is_retired = False
         self.until = until
-        self.requests = 0
+
+    def __enter__(self) -> httpx.AsyncBaseTransport:
+        self._requests += 1
+        return self._transport
+
+    def __exit__(self, *_: object) -> None:
+        self._requests -= 1
+        if self._is_retired and not self._requests:
+            self._close(self._transport)
+
+    def retire(self) -> None:
+        self._is_retired = True
+        if not self._requests:
+            self._close(self._transport)
 
 
 class _Fixed(Connections):
@@ -130,7 +138,7 @@ class _Fixed(Connections):
 
 
 def network() -> Callable[[], httpx.AsyncBaseTransport]:
-    """What makes transports to the network. How many requests are out at a time is the slots' business."""
+    """What makes transports to the network. How many requests are in flight is the dispatcher's business."""
     # SSL_CERT_FILE and SSL_CERT_DIR are heeded: a platform behind a company's own authority is reached with them.
     context = httpx.create_ssl_context()
 
@@ -154,11 +162,15 @@ def network() -> Callable[[], httpx.AsyncBaseTransport]:
 
 def failure_of(error: Exception) -> LookupFailure | None:
     """The failure that an exception of the transport means; None for one that is not the transport's."""
-    if any(isinstance(cause, ssl.SSLError) and not isinstance(cause, _BELOW_TLS) for cause in _causes(error)):
-        return TlsFailure("the TLS handshake with the platform failed")
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BELOW_TLS):
+            return TlsFailure("the TLS handshake with the platform failed")
     # The adapter calls some disconnects time-outs of connecting; what happened is what aiohttp said.
     said = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
-    return next((failure(why) for kind, failure, why in TRANSPORT_FAILURES if isinstance(said, kind)), None)
+    for kind, failure, why in TRANSPORT_FAILURES:
+        if isinstance(said, kind):
+            return failure(why)
+    return None
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 
 from app.lookup.failures import InvalidReply
 from app.lookup.record import MessageRecord, documented
-from app.upstream.values import read_id, read_time, read_word
-from app.upstream.wire import as_array, load, raw_word, text_of, time_field
+from app.upstream.body import load, text_of
+from app.upstream.wire import as_array, raw_word, read_id, read_time, read_word, time_field
 
 PART = 200
 """Entries that are read at a time: a few milliseconds of work. 1 MiB holds 20,000 entries and more."""
@@ -29,14 +29,11 @@ class WebhookReader:
 
         Raises ValueError for what is no array, before the first part.
         """
-        try:
-            document = load(text_of(body))
-        except InvalidReply as error:
-            raise ValueError(str(error)) from None
+        document = load(text_of(body))
         if document:  # "no entries" is nothing that is worth a delivery
             document = as_array(document)
         if not isinstance(document, list):
-            raise ValueError("not an array")
+            raise ValueError(str(document) if isinstance(document, InvalidReply) else "not an array")
         return self._parts(document)
 
     def _parts(self, document: list[object]) -> Iterator[list[MessageRecord]]:

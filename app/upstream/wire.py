@@ -5,13 +5,15 @@ Pure functions. What is documented and what is only possible: ``docs/upstream.md
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TypeVar
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
 from app.lookup.failures import EmptyReply, EntryRefused, InvalidReply, LookupFailure, MessageNotFound, Refusal
-from app.lookup.record import STATES, Answer, MessageRecord, documented, merge
+from app.lookup.record import MAX_MESSAGE_ID, STATES, Answer, MessageRecord, documented, is_word, merge
+from app.upstream.body import JsonNumber
 from app.upstream.errors import (
     MAX_READ,
     Redact,
@@ -21,18 +23,13 @@ from app.upstream.errors import (
     refusal,
     status_failure,
 )
-from app.upstream.values import JsonNumber, read_id, read_parts, read_price, read_time, read_word
 
-T = TypeVar("T")
-
-# A comma or bracket costs the reader an object of up to 100 bytes, so 8 MiB of them would cost hundreds. An honest
-# reply to 1000 ids has about 7,000.
-MAX_STRUCTURE = 100_000
-MAX_ESCAPES = 2_000_000
-"""Each costs the reader some time. A thousand Russian sentences have about 50,000."""
-LONG_BODY = 64 * 1024
-LONG_STRING = 8192
-"""Bytes of a body above which it is searched for long strings, and of a string of which no more is of use."""
+_DIGITS = re.compile(r"[0-9]{1,16}")
+_INTEGRAL = re.compile(r"([0-9]{1,9})(?:\.0+)?")
+_PLAIN_PRICE = re.compile(r"-?[0-9]{1,30}(?:\.[0-9]{1,30})?")
+_EXPONENT_PRICE = re.compile(r"-?[0-9]{0,30}\.?[0-9]{0,30}(?:[eE][+-]?[0-9]{1,2})?")
+_TIME = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2}[ T](?:[01][0-9]|2[0-3]):[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?")
+_NO_TIME = frozenset({"", "0000-00-00 00:00:00", "0000-00-00T00:00:00"})
 
 
 @dataclass(slots=True)
@@ -41,12 +38,13 @@ class Reply:
 
     ``answers`` holds an answer for each asked id that the reply speaks of; a missing id is simply not there, what
     that means is the engine's decision. ``unreadable`` names the fields that could not be read, once for each time;
-    ``raw_words`` the words that were written otherwise than documented.
+    ``raw_words`` the words that were written otherwise than documented, ``undocumented`` those that nobody knows.
     """
 
     answers: dict[int, Answer] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
     raw_words: list[str] = field(default_factory=list)
+    undocumented: list[str] = field(default_factory=list)
 
 
 def encode(asked: Mapping[int, bool], credentials: Mapping[str, str]) -> bytes:
@@ -60,27 +58,24 @@ def encode(asked: Mapping[int, bool], credentials: Mapping[str, str]) -> bytes:
 
 def decode(
     status: int,
-    text: str | InvalidReply,
+    document: object,
     asked: Mapping[int, bool],
     zone: ZoneInfo,
     redact: Redact,
     *,
     retry_after: float | None = None,
 ) -> Reply:
-    """Read the body of a reply, as ``text_of`` has it.
+    """Read the JSON of a reply, as ``body.load`` has it: None for an empty one, InvalidReply for what is none.
 
     ``redact`` cleans an error text for the caller, or withholds it; ``retry_after``: seconds that a 429 asks for.
     Raises LookupFailure for an error of the whole request, for what is no reply at all, and, unless the body holds a
     known error text, for a status other than 2xx and 400.
     """
     if status >= 300 and status != 400:
-        return _under_another_status(status, text, asked, zone, redact, retry_after=retry_after)
-    try:
-        document = _shaped(load(text), asked) if isinstance(text, InvalidReply) or text.strip() else None
-    except InvalidReply:
-        if status == 400:
-            raise refusal([], redact) from None
-        raise
+        return _under_another_status(status, document, asked, zone, redact, retry_after=retry_after)
+    if isinstance(document, InvalidReply):
+        raise document if status != 400 else refusal([], redact)
+    document = _shaped(document, asked)
     if status == 400:
         if isinstance(document, list) and any(_texts(entry) for entry in document if _id(entry) in asked):
             return _Reader(asked, zone, redact).read(document)
@@ -96,17 +91,14 @@ def decode(
 
 def _under_another_status(
     status: int,
-    text: str | InvalidReply,
+    document: object,
     asked: Mapping[int, bool],
     zone: ZoneInfo,
     redact: Redact,
     *,
     retry_after: float | None,
 ) -> Reply:
-    try:
-        document = _shaped(load(text), asked)
-    except InvalidReply:
-        document = None
+    document = None if isinstance(document, InvalidReply) else _shaped(document, asked)
     failure = known_refusal(_whole_texts(document), redact)
     if failure is not None:
         raise failure
@@ -115,65 +107,6 @@ def _under_another_status(
         if all(known_refusal(texts, redact) is not None for texts in own):
             return _Reader(asked, zone, redact).read(document)
     raise status_failure(status, _whole_texts(document), redact, retry_after)
-
-
-_DECODER = json.JSONDecoder(parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
-
-
-def text_of(body: bytes | bytearray) -> str | InvalidReply:
-    """The characters of a reply, or why it is not read any further."""
-    if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_STRUCTURE:
-        return InvalidReply("the platform's reply has too many parts")
-    if len(body) > LONG_BODY:
-        if body.count(b"\\") > MAX_ESCAPES:
-            return InvalidReply("the platform's reply has too many escapes")
-        body = _without_long_strings(body)
-    try:
-        # Without "utf-8-sig", which copies the body first.
-        return body.decode().removeprefix("\ufeff")
-    except UnicodeDecodeError:
-        # The platform is a Russian PHP site: what is not UTF-8 is most likely its old code page.
-        return body.decode("cp1251", errors="replace")
-
-
-def _without_long_strings(body: bytes | bytearray) -> bytes | bytearray:
-    """A body with its endless strings cut: they would be copied several times, and nobody reads them to the end.
-
-    Only where there is no escape: then every quote begins or ends a string.
-    """
-    if b"\\" in body:
-        return body
-    kept: list[bytes | bytearray] = []
-    begin = place = counted = 0
-    inside = False
-    while place + LONG_STRING < len(body):
-        quote = body.rfind(b'"', place, place + LONG_STRING)
-        if quote >= 0:
-            place = quote + 1
-            continue
-        inside ^= body.count(b'"', counted, place) % 2 == 1
-        counted = place
-        end = body.find(b'"', place)
-        if end < 0:
-            break
-        if inside:
-            cut = place + LONG_STRING
-            while 0x80 <= body[cut] < 0xC0:  # a character of several bytes stays whole
-                cut += 1
-            kept.append(body[begin:cut])
-            begin = end
-        place = end
-    return b"".join([*kept, body[begin:]]) if kept else body
-
-
-def load(text: str | InvalidReply) -> object:
-    """The platform's JSON, numbers by their own characters. Raises InvalidReply."""
-    if isinstance(text, InvalidReply):
-        raise text
-    try:
-        return _DECODER.decode(text)
-    except (ValueError, RecursionError):
-        raise InvalidReply("the platform's reply is not JSON") from None
 
 
 def as_array(document: object) -> object:
@@ -237,7 +170,7 @@ class _Reader:
         self._zone = zone
         self._redact = redact
         self._reply = Reply()
-        # A thousand unknown ids are told with one sentence.
+        # A thousand unknown ids come with one sentence.
         self._refusals: dict[tuple[str, ...], LookupFailure] = {}
 
     def read(self, entries: list[object]) -> Reply:
@@ -248,7 +181,8 @@ class _Reader:
             if id_ is None or not isinstance(entry, dict):
                 unattributed = unattributed or self._without_id(entry)
             elif id_ in self._asked:
-                answers[id_] = _better(self._entry(id_, entry), answers.get(id_))
+                answer = self._entry(id_, entry)
+                answers[id_] = answer if id_ not in answers else _better(answer, answers[id_])
         if isinstance(unattributed, Refusal | MessageNotFound) and not answers:
             # The refusal of the whole request, only put into an array: it may split the batch like any other.
             raise unattributed
@@ -271,11 +205,23 @@ class _Reader:
         word = state if isinstance(state, str) and state in STATES and not entry.get("error") else self._word(entry)
         if isinstance(word, LookupFailure):
             return word
-        changed_at = self._optional(time_field(entry), entry, lambda value: read_time(value, self._zone))
+        unreadable = self._reply.unreadable
+        changed_at, parts, price = None, None, None
+        name = time_field(entry)
+        try:
+            changed_at = read_time(entry.get(name), self._zone)
+        except ValueError:
+            unreadable.append(name)
         if not self._asked[id_]:
             return MessageRecord(id_, word, changed_at)
-        parts = self._optional("num_parts", entry, read_parts)
-        price = self._optional("price", entry, read_price)
+        try:
+            parts = read_parts(entry.get("num_parts"))
+        except ValueError:
+            unreadable.append("num_parts")
+        try:
+            price = read_price(entry.get("price"))
+        except ValueError:
+            unreadable.append("price")
         return MessageRecord(id_, word, changed_at, parts, price, detailed=True)
 
     def _word(self, entry: dict[str, object]) -> str | LookupFailure:
@@ -297,16 +243,11 @@ class _Reader:
             self._reply.unreadable.append("state")
             return InvalidReply("the state in the platform's entry cannot be read")
         known = documented(word)
-        if known is not None and known != state:
+        if known is None:
+            self._reply.undocumented.append(word)
+        elif known != state:
             self._reply.raw_words.append(raw_word(word))
         return known or word
-
-    def _optional(self, name: str, entry: dict[str, object], read: Callable[[object], T | None]) -> T | None:
-        try:
-            return read(entry.get(name))
-        except ValueError:
-            self._reply.unreadable.append(name)
-            return None
 
 
 def raw_word(word: str) -> str:
@@ -319,11 +260,87 @@ def time_field(entry: Mapping[str, object]) -> str:
     return "time" if not entry.get("time_change_state") and entry.get("time") else "time_change_state"
 
 
-def _better(new: Answer, old: Answer | None) -> Answer:
+def _better(new: Answer, old: Answer) -> Answer:
     """Of two entries for one id: a state before a failure, the more recent state before the older."""
-    if old is None or isinstance(old, LookupFailure):
+    if isinstance(old, LookupFailure):
         return new
     if isinstance(new, LookupFailure):
         return old
     # Both were asked for with the same detail, and nobody knows which of the two is the later report.
     return merge(new, old, in_order=False)
+
+
+# Single values. Each reader returns None where the platform gave no value, and raises ValueError where it gave one that
+# cannot be read (``read_id`` and ``read_word`` return None for both: without them an entry is of no use).
+
+
+def read_word(value: object) -> str | None:
+    """A state's word, without blanks around; None for anything else."""
+    if not isinstance(value, str) or isinstance(value, JsonNumber):
+        return None
+    word = value.strip()
+    return word if is_word(word) else None
+
+
+def read_id(value: object) -> int | None:
+    """A message id, number or string, in the range that JavaScript holds exactly; else None."""
+    if not isinstance(value, str):
+        return None
+    text = value.strip()
+    if not _DIGITS.fullmatch(text):
+        return None
+    number = int(text)
+    return number if 1 <= number <= MAX_MESSAGE_ID else None
+
+
+def read_parts(value: object) -> int | None:
+    """The number of parts: a non-negative whole number, also as a string."""
+    text = _text(value)
+    if not text:
+        return None
+    match = _INTEGRAL.fullmatch(text)
+    if match is None:
+        raise ValueError
+    return int(match[1])
+
+
+def read_price(value: object) -> str | None:
+    """A price as decimal string with the platform's own digits, a dot, no exponent."""
+    text = _text(value).replace(",", ".")
+    if not text:
+        return None
+    if _PLAIN_PRICE.fullmatch(text):
+        return text
+    if not _EXPONENT_PRICE.fullmatch(text):
+        raise ValueError
+    try:
+        return format(Decimal(text), "f")
+    except InvalidOperation:
+        raise ValueError from None
+
+
+def read_time(value: object, zone: ZoneInfo) -> datetime | None:
+    """A naive local time of the account as an aware one; an ambiguous one means the earlier."""
+    text = _text(value)
+    if text in _NO_TIME:
+        return None
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise ValueError
+    naive = datetime.fromisoformat(match[1])
+    # A quarter of what ``replace`` costs.
+    moment = datetime.combine(naive, naive.time(), zone)
+    # Before there were time zones, offsets had seconds, which RFC 3339 cannot write.
+    offset = moment.utcoffset()
+    if offset is None or offset.seconds % 60:
+        raise ValueError
+    return moment
+
+
+def _text(value: object) -> str:
+    """The characters of a string or number; empty for no value. Raises ValueError for anything else."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise ValueError
+    return value.strip()

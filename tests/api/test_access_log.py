@@ -134,7 +134,7 @@ async def test_a_failed_upstream_request_names_no_request_that_is_not_its_own(pl
     assert "request_id" not in failed[0]
 
 
-async def test_a_defect_in_a_flight_names_the_requests_that_it_harmed(platform: FakePlatform) -> None:
+async def test_an_unhandled_error_in_a_batch_names_the_requests_that_it_harmed(platform: FakePlatform) -> None:
     platform.always = ZeroDivisionError("planted")
     stream = log_into()
     async with service(platform) as client:

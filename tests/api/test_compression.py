@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
-from app.api.assets import assets
 from app.api.compression import MIN_COMPRESSED
+from app.api.docs import assets
 from app.api.negotiation import accepts_gzip
 from tests.support.platform import FakePlatform
 from tests.support.virtual_time import on_virtual_time

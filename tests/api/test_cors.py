@@ -94,7 +94,7 @@ async def test_a_page_may_read_that_the_service_has_a_defect(
     def crash(*_: object) -> None:
         raise RuntimeError("planted")
 
-    monkeypatch.setattr("app.api.messages.over_quota", crash)
+    monkeypatch.setattr("app.api.messages.service_of", crash)
     async with service(platform, cors_origins=ORIGINS) as client:
         response = await client.get(ONE, headers={"Origin": SHOP})
     assert_problem(response, 500, "internal-error")

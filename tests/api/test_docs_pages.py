@@ -8,8 +8,8 @@ from urllib.parse import urljoin
 import httpx
 import pytest
 
-from app.api.assets import VENDORED, assets
 from app.api.catalogue import CATALOGUE
+from app.api.docs import VENDORED, assets
 
 pytestmark = pytest.mark.anyio
 

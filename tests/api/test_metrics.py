@@ -160,7 +160,7 @@ async def test_the_circuits_state_can_be_seen(platform: FakePlatform) -> None:
         ("Your account is locked", "upstream-account-locked"),
     ],
 )
-async def test_the_latch_can_be_seen_with_its_reason(platform: FakePlatform, text: str, slug: str) -> None:
+async def test_the_lockout_can_be_seen_with_its_reason(platform: FakePlatform, text: str, slug: str) -> None:
     platform.always = refused(text)
     async with service(platform) as client:
         assert scrape(client).value("latch_held") == 0
@@ -205,7 +205,7 @@ async def test_round_trips_to_the_shared_cache_are_counted_by_outcome(platform: 
     assert seen.value("cache_request_duration_seconds_count", operation="connect", outcome="connection") == 1
 
 
-async def test_queue_and_flights_can_be_seen_while_they_last(platform: FakePlatform) -> None:
+async def test_queued_ids_and_requests_in_flight_can_be_seen_while_they_last(platform: FakePlatform) -> None:
     seen: list[Scrape] = []
 
     async def look(_: object) -> None:

@@ -195,7 +195,7 @@ async def test_when_the_time_is_up_under_failures_the_last_known_state_is_the_an
 
 
 @on_virtual_time
-async def test_a_hundred_waiters_of_one_message_cost_one_entry_a_round() -> None:
+async def test_a_hundred_waiters_of_one_message_cost_one_entry_a_poll_cycle() -> None:
     platform = pending()
     async with stage(platform) as service:
         answers = await asyncio.gather(*(service.wait(ID, 9) for _ in range(100)))

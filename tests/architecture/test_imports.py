@@ -1,4 +1,4 @@
-"""The rooms of the house: who may import whom, and how long a module may be."""
+"""The packages of the service: who may import whom, and how long a module may be."""
 
 import ast
 from collections import Counter

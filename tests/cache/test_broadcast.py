@@ -41,7 +41,7 @@ def answer_of(update: Update) -> Answer:
 
 
 class Replica:
-    """What a replica has of news: its memory, and what those who wait on it heard."""
+    """What a replica knows of changes: its memory, and what those who wait on it received."""
 
     def __init__(self, url: str, prefix: str) -> None:
         clock = time.monotonic

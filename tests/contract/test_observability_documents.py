@@ -235,7 +235,7 @@ def test_the_rules_do_what_their_tests_say() -> None:
             'problem=~"internal-error|overloaded"}[5m]',
             "the error budget is split",
         ),
-        ("[5m])) < 0.5", "[5m])) < 0.95", "a circuit that is open most of the time"),
+        ("[5m])) < 0.5", "[5m])) < 0.95", "a circuit breaker that is open most of the time"),
     ],
 )
 def test_a_broken_rule_is_noticed(text: str, instead: str, noticed_by: str, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from app.api import webhook
-from app.server.limits import Limits
+from app.server.refusals import Limits
 from app.settings.loading import load_settings
 from tests.deploy.breaks import BREAKS
 from tests.deploy.conftest import COMPONENTS

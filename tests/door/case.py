@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from app.server.limits import Limits
+from app.server.refusals import Limits
 
 SHORT = Limits(
     head_seconds=0.2, body_seconds=0.4, idle_seconds=0.6, reply_seconds=0.4, linger_seconds=0.3, sweep_seconds=0.02

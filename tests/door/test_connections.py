@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from app.server.limits import Limits
+from app.server.refusals import Limits
 from tests.door.case import SHORT, batch, chunked, get, request
 from tests.support.door import Door, RawCaller, a_few_turns, at_the_door, until
 from tests.support.platform import FakePlatform, Received

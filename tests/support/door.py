@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from app.main import create_app
-from app.server.limits import Limits
+from app.server.refusals import Limits
 from app.server.serving import Server
 from app.settings import Settings
 from tests.support.platform import FakePlatform

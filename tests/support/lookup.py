@@ -102,8 +102,8 @@ class PlatformInMemory:
 
     def poisons(self, *ids: int) -> None:
         """Refuse every array that holds one of these ids."""
-        culprits = set(ids)
-        self.refuses = lambda asked: not culprits.isdisjoint(asked)
+        poison = set(ids)
+        self.refuses = lambda asked: not poison.isdisjoint(asked)
 
     def count_of(self, id_: int) -> int:
         """In how many requests an id was asked for."""
@@ -130,7 +130,7 @@ def engine_before(platform: PlatformInMemory, **options: Any) -> Engine:
 
 
 async def warmed(platform: PlatformInMemory, **options: Any) -> Engine:
-    """An engine that the platform has answered once (id 999 999, not recorded), so that it uses all its slots."""
+    """An engine that the platform has answered once (id 999 999, not recorded), so that it uses all its places."""
     engine = engine_before(platform, **options)
     quirks = platform.refuses, platform.failing, platform.latency, platform.script
     platform.refuses, platform.failing, platform.latency, platform.script = lambda ids: False, None, 0.0, []

@@ -18,7 +18,7 @@ from app.settings import Settings
 
 
 class JumpingClock:
-    """The system's clock, which can be put forward: minutes of a latch pass in no time."""
+    """The system's clock, which can be put forward: minutes of a lockout pass in no time."""
 
     def __init__(self) -> None:
         self._ahead = 0.0

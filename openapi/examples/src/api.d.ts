@@ -408,7 +408,7 @@ export interface operations {
             query?: {
                 /** @description Whether the number of parts and the price per part are wanted as well. */
                 detail?: boolean;
-                /** @description Seconds to wait for news. With `If-None-Match` the answer comes as soon as the state is another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, else the current state when the time is up. 0: no waiting. */
+                /** @description Seconds to wait for a change. With `If-None-Match` the answer comes as soon as the state is another one, else 304 when the time is up; without it as soon as the outcome is no longer `pending`, else the current state when the time is up. 0: no waiting. */
                 wait?: number;
             };
             header?: {

@@ -8,9 +8,9 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from app.main import create_app
-from app.server.limits import Limits
+from app.server.refusals import Limits
 from app.settings import Settings
-from app.upstream.client import MAX_REPLY_BYTES
+from app.upstream.body import MAX_REPLY_BYTES
 from tests.support.manifests.reading import (
     Documents,
     container,

@@ -21,14 +21,14 @@ from tests.support.virtual_time import loop, on_virtual_time
 SPREAD = [round(position * 99 / 10) for position in range(11)]
 
 
-async def answers_by_kind(platform: PlatformInMemory, culprits: list[int]) -> None:
-    """Ask for a hundred ids; the culprits are refused, everybody else is answered."""
-    platform.poisons(*culprits)
+async def answers_by_kind(platform: PlatformInMemory, poison_ids: list[int]) -> None:
+    """Ask for a hundred ids; the poison_ids are refused, everybody else is answered."""
+    platform.poisons(*poison_ids)
     engine = engine_before(platform)
     found = await engine.lookup(range(100), False)
     refused = [id_ for id_, each in found.items() if isinstance(each.answer, LookupFailure)]
-    assert refused == culprits
-    assert kinds(found[id_].answer for id_ in culprits) == {"UnknownRefusal"}
+    assert refused == poison_ids
+    assert kinds(found[id_].answer for id_ in poison_ids) == {"UnknownRefusal"}
     await assert_nothing_left(engine)
 
 
@@ -87,7 +87,7 @@ async def test_where_everything_is_refused_the_search_ends_early(size: int, refu
 
 @pytest.mark.parametrize("size", [1, 2, 3])
 @on_virtual_time
-async def test_few_ids_that_are_each_refused_alone_are_culprits_and_no_sign_of_a_sick_platform(size: int) -> None:
+async def test_few_ids_that_are_each_refused_alone_are_poison_and_no_sign_of_a_failing_platform(size: int) -> None:
     platform = PlatformInMemory(refuses=lambda ids: True)
     engine = await warmed(platform)
     assert kinds(await ask(engine, range(size))) == {"UnknownRefusal"}
@@ -138,7 +138,7 @@ async def test_a_platform_that_refuses_everything_under_load_opens_the_circuit()
 
 
 @on_virtual_time
-async def test_a_culprit_polled_every_second_costs_one_request_a_poll_and_is_asked_alone() -> None:
+async def test_a_poison_id_polled_every_second_costs_one_request_a_poll_and_is_asked_alone() -> None:
     platform = PlatformInMemory(state="send")
     platform.poisons(50)
     engine = engine_before(platform)
@@ -146,14 +146,14 @@ async def test_a_culprit_polled_every_second_costs_one_request_a_poll_and_is_ask
     for _ in range(90):
         await asyncio.sleep(1)
         platform.requests.clear()
-        innocents, culprit = await asyncio.gather(ask(engine, range(100, 110), fresh=True), ask(engine, 50))
+        innocents, poison = await asyncio.gather(ask(engine, range(100, 110), fresh=True), ask(engine, 50))
         assert kinds(innocents) == {"send"}
-        assert kinds(culprit) == {"UnknownRefusal"}
+        assert kinds(poison) == {"UnknownRefusal"}
         assert sorted(map(len, (request.ids for request in platform.requests))) == [1, 10]
 
 
 @on_virtual_time
-async def test_a_culprit_is_asked_alone_for_sixty_seconds_and_then_travels_with_the_others() -> None:
+async def test_a_poison_id_is_asked_alone_for_sixty_seconds_and_then_travels_with_the_others() -> None:
     platform = PlatformInMemory(state="send")
     platform.poisons(3)
     engine = engine_before(platform)
@@ -207,7 +207,7 @@ async def test_splitting_neither_fills_nor_empties_the_retry_budget() -> None:
 
 
 @on_virtual_time
-async def test_splitting_uses_one_slot() -> None:
+async def test_splitting_has_one_request_in_flight() -> None:
     platform = PlatformInMemory()
     platform.poisons(7)
     engine = await warmed(platform)

@@ -1,4 +1,4 @@
-"""Rejected credentials: how the latch, the guard and the engine keep them at home."""
+"""Rejected credentials: how lockout, policy and engine stop sending them."""
 
 import asyncio
 
@@ -10,7 +10,7 @@ from tests.support.virtual_time import on_virtual_time
 
 
 @on_virtual_time
-async def test_after_the_latchs_time_one_request_goes_first_and_the_others_get_the_same_problem() -> None:
+async def test_after_the_lockout_one_request_goes_first_and_the_others_get_the_same_problem() -> None:
     platform = PlatformInMemory(failing=CredentialsRejected)
     engine = engine_before(platform)
     await ask(engine, 1)
@@ -74,7 +74,7 @@ async def test_a_changed_secret_is_tried_by_two_requests_at_most() -> None:
 
 @pytest.mark.parametrize("ids", [range(1, 2), range(10)])
 @on_virtual_time
-async def test_credentials_rejected_entry_by_entry_hold_the_latch(ids: range) -> None:
+async def test_credentials_rejected_entry_by_entry_begin_a_lockout(ids: range) -> None:
     platform = PlatformInMemory(odd_entries=dict.fromkeys(ids, CredentialsRejected))
     engine = engine_before(platform)
     assert kinds(await ask(engine, ids)) == {"CredentialsRejected"}

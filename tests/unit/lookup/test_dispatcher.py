@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pytest
 
+from app.lookup.dispatcher import UNPROVEN_CONCURRENCY
 from app.lookup.engine import Engine
 from app.lookup.failures import (
     AccountLocked,
@@ -21,7 +22,6 @@ from app.lookup.failures import (
     UnknownRefusal,
     Unreachable,
 )
-from app.lookup.policy import UNPROVEN_CONCURRENCY
 from tests.support.lookup import (
     LATENCY,
     PlatformInMemory,

@@ -176,7 +176,7 @@ async def test_no_cache_does_not_ask_for_a_final_state_that_is_known_with_the_de
 
 
 @on_virtual_time
-async def test_no_cache_may_join_a_flight() -> None:
+async def test_no_cache_may_join_a_request_in_flight() -> None:
     platform = PlatformInMemory(latency=1.0)
     engine = engine_before(platform)
     first = asyncio.create_task(ask(engine, 1))

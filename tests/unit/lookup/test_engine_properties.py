@@ -1,7 +1,7 @@
 """Random traffic before random platforms: what holds whatever happens.
 
 Each example is a handful of callers on virtual time, some of whom leave, before a platform that is slow, fails,
-refuses or answers in part. The engine has few slots, small batches and a small queue, so that everything collides.
+refuses or answers in part. The engine has few places, small batches and a small queue, so that everything collides.
 """
 
 import asyncio
@@ -70,7 +70,7 @@ LATENCIES = st.lists(st.sampled_from([0.0, 0.01, 0.03, 0.4, 1.9, 2.5, 3600.0]), 
 HONEST_LATENCIES = st.lists(st.sampled_from([0.0, 0.01, 0.03, 0.1]), min_size=1, max_size=20)
 STATES_OF_IDS = st.dictionaries(IDS, st.sampled_from([*STATES, "queued"]))
 ENTRIES = st.dictionaries(IDS, st.sampled_from([MessageNotFound, InvalidReply, UnknownRefusal]), max_size=2)
-SLOTS = st.integers(1, 3)
+PLACES = st.integers(1, 3)
 BATCH_SIZES = st.integers(1, 6)
 
 
@@ -128,11 +128,11 @@ def assert_answered(answered: list[Answered], platform: PlatformInMemory, longes
             elif isinstance(answer, MessageNotFound):
                 assert id_ in platform.unknown or platform.odd_entries.get(id_) is MessageNotFound
             else:
-                assert type(answer) is not LookupFailure, "a flight ended in a defect"
+                assert type(answer) is not LookupFailure, "a batch ended in a defect"
 
 
-def assert_polite(platform: PlatformInMemory, slots: int, batch_size: int) -> None:
-    assert platform.most_in_flight <= slots
+def assert_polite(platform: PlatformInMemory, places: int, batch_size: int) -> None:
+    assert platform.most_in_flight <= places
     assert all(1 <= len(request.entries) <= batch_size for request in platform.requests)
 
 
@@ -145,7 +145,7 @@ def assert_polite(platform: PlatformInMemory, slots: int, batch_size: int) -> No
     unknown=st.sets(IDS, max_size=4),
     poisoned=st.sets(IDS, max_size=3),
     refusal=st.sampled_from([UnknownRefusal, RequestRejected]),
-    slots=SLOTS,
+    places=PLACES,
     batch_size=BATCH_SIZES,
     max_queued=st.sampled_from([3, 1000]),
     failures_are_read=st.booleans(),
@@ -160,7 +160,7 @@ async def test_whatever_happens_everybody_is_answered_once_and_nothing_is_left_b
     unknown: set[int],
     poisoned: set[int],
     refusal: type[LookupFailure],
-    slots: int,
+    places: int,
     batch_size: int,
     max_queued: int,
     failures_are_read: bool,
@@ -175,12 +175,12 @@ async def test_whatever_happens_everybody_is_answered_once_and_nothing_is_left_b
     )
     platform.poisons(*poisoned)
     next_of(latencies, platform)
-    engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size, max_queued=max_queued)
+    engine = engine_before(platform, max_in_flight=places, batch_size=batch_size, max_queued=max_queued)
     answered = await play(engine, calls)
     for kind in {kind for each in answered for kind in kinds(found.answer for found in each.found.values())}:
         event(kind)
     assert_answered(answered, platform)
-    assert_polite(platform, slots, batch_size)
+    assert_polite(platform, places, batch_size)
     await assert_nothing_left(engine)
     assert platform.in_flight == 0
 
@@ -190,36 +190,38 @@ async def test_whatever_happens_everybody_is_answered_once_and_nothing_is_left_b
     latencies=HONEST_LATENCIES,
     whole=st.integers(1, 4),
     unknown=st.sets(IDS, max_size=4),
-    slots=SLOTS,
+    places=PLACES,
     batch_size=BATCH_SIZES,
 )
 @on_virtual_time
 async def test_a_platform_that_answers_arrays_in_part_makes_nobody_unknown(
-    calls: list[Call], latencies: list[float], whole: int, unknown: set[int], slots: int, batch_size: int
+    calls: list[Call], latencies: list[float], whole: int, unknown: set[int], places: int, batch_size: int
 ) -> None:
     platform = PlatformInMemory(answers_first=whole, unknown=unknown)
-    engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size)
+    engine = engine_before(platform, max_in_flight=places, batch_size=batch_size)
     # A known id for a control: without one, one of the missing stands for the rest, as the contract says.
     await engine.lookup([999_999], False)
     next_of(latencies, platform)
     answered = await play(engine, calls)
     assert_answered(answered, platform)
-    assert_polite(platform, slots, batch_size)
+    assert_polite(platform, places, batch_size)
     for each in answered:
         for id_, found in each.found.items():
             assert isinstance(found.answer, MessageNotFound) is (id_ in unknown)
     await assert_nothing_left(engine)
 
 
-@given(calls=CALLS, latencies=HONEST_LATENCIES, states=STATES_OF_IDS, poisoned=IDS, slots=SLOTS, batch_size=BATCH_SIZES)
+@given(
+    calls=CALLS, latencies=HONEST_LATENCIES, states=STATES_OF_IDS, poisoned=IDS, places=PLACES, batch_size=BATCH_SIZES
+)
 @on_virtual_time
 async def test_a_poisoned_id_harms_nobody_else(
-    calls: list[Call], latencies: list[float], states: dict[int, str], poisoned: int, slots: int, batch_size: int
+    calls: list[Call], latencies: list[float], states: dict[int, str], poisoned: int, places: int, batch_size: int
 ) -> None:
     platform = PlatformInMemory(states=states)
     platform.poisons(poisoned)
     next_of(latencies, platform)
-    engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size)
+    engine = engine_before(platform, max_in_flight=places, batch_size=batch_size)
     answered = await play(engine, calls)
     await assert_nothing_left(engine)
     assert_answered(answered, platform)
@@ -228,21 +230,21 @@ async def test_a_poisoned_id_harms_nobody_else(
             assert isinstance(found.answer, UnknownRefusal) is (id_ == poisoned)
     # Each halving of a batch asks for it once, until it stands alone; from then on it is asked alone.
     spoiled = sum(poisoned in request.entries and len(request.entries) > 1 for request in platform.requests)
-    # Twice as many batches as there are slots may have taken it along before: a slot is given on while a reply is read.
-    assert spoiled <= 2 * slots * math.ceil(math.log2(max(2, batch_size)))
+    # Twice as many batches as there are places may have taken it along before: a worker goes on while a reply is read.
+    assert spoiled <= 2 * places * math.ceil(math.log2(max(2, batch_size)))
 
 
-@given(calls=CALLS, latencies=HONEST_LATENCIES, states=STATES_OF_IDS, slots=SLOTS, batch_size=BATCH_SIZES)
+@given(calls=CALLS, latencies=HONEST_LATENCIES, states=STATES_OF_IDS, places=PLACES, batch_size=BATCH_SIZES)
 @on_virtual_time
 async def test_without_faults_an_id_is_sent_once_for_each_life_of_its_answer_and_once_for_its_detail(
-    calls: list[Call], latencies: list[float], states: dict[int, str], slots: int, batch_size: int
+    calls: list[Call], latencies: list[float], states: dict[int, str], places: int, batch_size: int
 ) -> None:
     # No caller asks for what is cached anew, and nothing expires while the example runs.
     calls = [replace(call, fresh=False) for call in calls]
     platform = PlatformInMemory(states=states)
     next_of(latencies, platform)
     forever = Lifetimes(pending=3600, delivered=3600, final=3600, not_found=3600)
-    engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size, lifetimes=forever)
+    engine = engine_before(platform, max_in_flight=places, batch_size=batch_size, lifetimes=forever)
     answered = await play(engine, calls)
     await assert_nothing_left(engine)
     assert_answered(answered, platform)
@@ -255,20 +257,20 @@ async def test_without_faults_an_id_is_sent_once_for_each_life_of_its_answer_and
     assert all(kinds(found.answer for found in each.found.values()) <= {*STATES, "queued"} for each in answered)
 
 
-@given(calls=CALLS, latencies=HONEST_LATENCIES, slots=SLOTS, batch_size=BATCH_SIZES)
+@given(calls=CALLS, latencies=HONEST_LATENCIES, places=PLACES, batch_size=BATCH_SIZES)
 @on_virtual_time
 async def test_without_faults_an_id_is_never_in_two_requests_at_once_but_for_its_detail(
-    calls: list[Call], latencies: list[float], slots: int, batch_size: int
+    calls: list[Call], latencies: list[float], places: int, batch_size: int
 ) -> None:
     platform = PlatformInMemory(state="send")
     next_of(latencies, platform)
-    engine = engine_before(platform, max_in_flight=slots, batch_size=batch_size)
+    engine = engine_before(platform, max_in_flight=places, batch_size=batch_size)
     flying: list[tuple[int, bool]] = []
     twice: list[tuple[int, bool]] = []
     original = platform.send
 
     async def watched(asked: dict[int, bool]) -> object:
-        # Who wants no detail joins a flight that has it. An assertion here would be one more failed request.
+        # Who wants no detail joins a batch in flight that has it. An assertion here would be one more failed request.
         twice.extend(each for each in asked.items() if each in flying or (each[0], True) in flying)
         flying.extend(asked.items())
         try:
@@ -284,4 +286,4 @@ async def test_without_faults_an_id_is_never_in_two_requests_at_once_but_for_its
     assert twice == []
     # Fresh questions may be sent again, but never more entries than ids in calls.
     assert platform.entries_sent <= sum(len(set(call.ids)) for call in calls)
-    assert_polite(platform, slots, batch_size)
+    assert_polite(platform, places, batch_size)

@@ -62,7 +62,7 @@ async def test_an_id_refused_alone_is_no_control() -> None:
 
 
 @on_virtual_time
-async def test_a_culprit_is_no_control() -> None:
+async def test_a_poison_id_is_no_canary() -> None:
     platform = PlatformInMemory(unknown={2}, state="send")
     engine = engine_before(platform)
     await ask(engine, 1)
@@ -145,7 +145,7 @@ async def test_batching_is_off_for_ten_minutes_after_a_control_went_missing(capl
 
 
 @on_virtual_time
-async def test_flights_that_find_it_out_at_the_same_time_log_it_once(caplog: pytest.LogCaptureFixture) -> None:
+async def test_batches_that_find_it_out_at_the_same_time_log_it_once(caplog: pytest.LogCaptureFixture) -> None:
     platform = PlatformInMemory(answers_first=1)
     engine = await warmed(platform, batch_size=10)
     assert kinds(await ask(engine, range(40))) == {"deliver"}

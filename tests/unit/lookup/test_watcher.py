@@ -28,7 +28,7 @@ async def begin(watching: Watcher, *ids: int, detail: bool = False) -> Subscript
 
 
 async def until_delivered(watching: Watcher, id_: int) -> float:
-    """A waiter: looks, waits for news, and tells when it saw the delivery."""
+    """A waiter: looks, waits for a change, and returns when it saw the delivery."""
     with watching.subscribe([id_], False) as subscription:
         await watching.look_up([id_], False)
         while state_of(watching, id_) != "deliver":

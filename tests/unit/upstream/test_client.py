@@ -30,7 +30,8 @@ from app.lookup.failures import (
     Unreachable,
 )
 from app.lookup.record import MessageRecord
-from app.upstream.client import MAX_REPLY_BYTES, UpstreamClient
+from app.upstream.body import MAX_REPLY_BYTES
+from app.upstream.client import UpstreamClient
 from app.upstream.connection import HeadTooLarge
 from app.upstream.credentials import Account, Credentials
 from app.upstream.transport import failure_of

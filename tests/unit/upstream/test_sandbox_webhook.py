@@ -68,7 +68,7 @@ async def test_what_is_not_taken_is_posted_five_times_and_then_given_up() -> Non
         await asyncio.sleep(9.5)
         assert len(receiver.deliveries) == 5
         assert (webhook.posts, webhook.given_up) == (5, 1)
-        # The next change is news of its own.
+        # The next change is a report of its own.
         await asyncio.sleep(5)
         assert receiver.deliveries[-1][0]["state"] == "deliver"
         assert webhook.given_up == 1

@@ -8,10 +8,11 @@ from hypothesis import strategies as st
 
 from app.lookup.failures import InvalidReply, LookupFailure
 from app.lookup.record import Answer, MessageRecord
+from app.upstream.body import LONG_BODY, load, text_of
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Account, Credentials
 from app.upstream.errors import clean_message
-from app.upstream.wire import LONG_BODY, decode, encode, load, text_of
+from app.upstream.wire import decode, encode
 from tests.support.asking import ask
 from tests.support.platform import TOKEN, FakePlatform, reply
 from tests.unit.upstream.wire_cases import CASES, MOSCOW, Case
@@ -28,7 +29,7 @@ def test_a_reply_is_read_as_its_case_says(case: Case) -> None:
     raw_words: list[str] = []
     messages: set[str | None] = set()
     try:
-        read = decode(case.status, text_of(case.body), case.asked, MOSCOW, lambda text: clean_message(text, []))
+        read = decode(case.status, load(text_of(case.body)), case.asked, MOSCOW, lambda text: clean_message(text, []))
         outcome: object = shown(read.answers)
         unreadable, raw_words = read.unreadable, read.raw_words
         messages = {each.upstream_message for each in read.answers.values() if isinstance(each, LookupFailure)}
@@ -98,7 +99,7 @@ JSON_VALUES = st.recursive(
 def test_any_reply_is_answers_for_the_asked_ids_or_a_failure(body: bytes, status: int) -> None:
     asked = {1: True, 5: False}
     try:
-        read = decode(status, text_of(body), asked, MOSCOW, lambda text: text)
+        read = decode(status, load(text_of(body)), asked, MOSCOW, lambda text: text)
     except LookupFailure:
         return
     assert read.answers.keys() <= asked.keys()
