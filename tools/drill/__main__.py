@@ -17,7 +17,7 @@ import httpx
 
 from tools.drill.diagnosis import Cause, cause
 from tools.drill.ends import ends
-from tools.drill.platform import Platform
+from tools.drill.platform import FIRST_ODD_ID, Platform
 from tools.drill.service import CALLERS, LOUD, key_of, service
 
 AT_A_TIME = 4
@@ -31,7 +31,7 @@ MAX_LINES = 3
 class Fault:
     """What is broken, and the cause that the metrics must tell.
 
-    ``load`` is what callers do meanwhile: those with names that are always there, and for ``loud`` one more; ``log``
+    ``load`` is what callers do meanwhile: those with names that are always there, and for ``loud`` and ``spoiling`` one more; ``log``
     what becomes of standard error: a ``file``, a pipe that is ``unread`` from the fault on, or a ``full`` disk;
     ``descriptors`` a limit of open files.
     """
@@ -67,6 +67,10 @@ NIGHT = [
     Fault(
         "one caller asks for more than it may", "none", "one caller asks for too much", "loud", {"RATE_LIMIT": "300"}
     ),
+    Fault(
+        "one caller asks for more than fits", "none", "one caller asks for too much", "loud", {"MAX_QUEUED_IDS": "200"}
+    ),
+    Fault("one caller sends ids that spoil batches", "refuses some ids", "one caller spoils batches", "spoiling"),
     Fault("callers ask for another account's messages", "knows no message", "messages not found"),
     Fault("callers send nonsense", "none", "callers' mistakes", "nonsense"),
     Fault("nobody reads the log", "none", "log lines lost", log="unread"),
@@ -94,9 +98,9 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
     """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
     crowd: list[object] = []  # held, and so kept open
 
-    async def ask(caller: str, count: int) -> None:
+    async def ask(caller: str, count: int, odd: int = 0) -> None:
         headers = {"X-API-Key": key_of(caller)}
-        asked = list(itertools.islice(ids, count))
+        asked = [each + odd for each in itertools.islice(ids, count)]
         # Callers that are still waiting when the service ends lose their connection.
         with contextlib.suppress(httpx.TransportError, OSError):
             if kind == "crowd":
@@ -114,6 +118,8 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
             calls.create_task(ask(caller, size))
             if kind == "loud":
                 calls.create_task(ask(LOUD, 600))
+            elif kind == "spoiling":
+                calls.create_task(ask(LOUD, 3, FIRST_ODD_ID))
             await asyncio.sleep(0.01 if kind == "crowd" else 0.1)
 
 
