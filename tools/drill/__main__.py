@@ -31,9 +31,9 @@ MAX_LINES = 3
 class Fault:
     """What is broken, and the cause that the metrics must tell.
 
-    ``load`` is what callers do meanwhile: those with names that are always there, and for ``loud`` and ``spoiling`` one more; ``log``
-    what becomes of standard error: a ``file``, a pipe that is ``unread`` from the fault on, or a ``full`` disk;
-    ``descriptors`` a limit of open files.
+    ``load`` is what callers do meanwhile: those with names that are always there, and for ``loud`` and ``spoiling`` one
+    more; ``log`` what becomes of standard error: a ``file``, a pipe that is ``unread`` from the fault on, or a ``full``
+    disk; ``descriptors`` a limit of open files.
     """
 
     name: str
