@@ -122,6 +122,10 @@ example: openapi/node_modules/.done | .venv/bin/python ## serve the example page
 screenshots: .venv/.dev openapi/node_modules/.done ## take the pictures in docs/images (needs chromium and npm)
 	$(BIN)/python -m tools.screenshots
 
+.PHONY: smooth
+smooth: .venv/.dev openapi/node_modules/.done ## measure how long 500 changing messages keep the example page busy (needs chromium and npm)
+	$(BIN)/python -m tools.longest_task
+
 fuzz: .venv/.dev ## ask a real process with generated requests (REQUESTS=100000)
 	$(BIN)/python -m tools.fuzz --requests $(or $(REQUESTS),100000)
 

@@ -15,7 +15,7 @@ from app.settings import Settings
 from app.settings.fields import allowed_values
 from app.settings.parsed import Secret
 from app.upstream import sandbox
-from tools import dashboard, start_mistakes
+from tools import dashboard, drawing, runbook_page, start_mistakes
 from tools import faults as fault_table
 
 ROOT = Path(__file__).parent.parent
@@ -25,6 +25,8 @@ _ERRORS = """# Problems
 
 Every response with a status of 400 or above is a problem document (`application/problem+json`, RFC 9457). Its `type`
 is `/problems/<slug>` on the service itself: open it in a browser for the text below, or ask for it as JSON.
+
+![The page of the problem upstream-throttled: cause, what the caller does, what the operator does](images/problem.png)
 
 Branch on `type`, never on `title` or `detail`: those are for people and may change. `Retry-After` is in seconds.
 A failure of the platform is always a 502, 503 or 504; 401 is about the caller's own key alone.
@@ -88,6 +90,12 @@ _ENV_EXAMPLE = """# Made by `make docs`. Copy it to `.env`, or hand the copy to 
 # To try the service without an account: UPSTREAM_URL=sandbox: (every answer is made up then).
 """
 
+_SANDBOX = """# The sandbox
+
+With `UPSTREAM_URL=sandbox:` (`make run`) no platform is asked: a stand-in in the same process answers as the platform
+does, failures included. The number of a message decides what; the last rule that fits counts.
+"""
+
 _TO_FILL_IN = frozenset({"UPSTREAM_TOKEN", "UPSTREAM_LOGIN", "UPSTREAM_PASSWORD", "API_KEYS"})
 """What stands in ``.env.example`` ready to be filled in."""
 
@@ -139,11 +147,10 @@ def env_example(current: str = "") -> str:
     return "\n".join([_ENV_EXAMPLE, *lines])
 
 
-def readme(current: str) -> str:
-    """``README.md`` with its tables replaced."""
-    rows = ((_code(name), _code(default(field)), why(field)) for name, field in settings())
-    current = replace_block(current, "settings", table(("variable", "default", "what it is"), rows))
-    return replace_block(current, "sandbox", table(("a number that", "answers"), sandbox.rules()))
+def sandbox_numbers(current: str = "") -> str:
+    """``docs/sandbox.md``: what the sandbox answers."""
+    del current
+    return "\n".join([MADE, _SANDBOX, table(("a number that", "answers"), sandbox.rules())])
 
 
 def faults(current: str = "") -> str:
@@ -171,9 +178,11 @@ GENERATED: dict[str, Callable[[str], str]] = {
     "docs/faults.md": faults,
     "docs/configuration.md": configuration,
     ".env.example": env_example,
-    "README.md": readme,
+    "docs/sandbox.md": sandbox_numbers,
+    "docs/images/request.svg": drawing.svg,
     "docs/architecture.md": architecture,
     "deploy/monitoring/dashboard.json": dashboard.document,
+    "app/api/static/runbook.html": runbook_page.page,
 }
 
 

@@ -35,7 +35,8 @@ def introduction(sandbox_rules: list[tuple[str, str]]) -> str:
     return f"""What became of message 82216? This service asks the SMS platform and answers in clean JSON.
 
 Open an operation below and press **Execute**: message 82216, the platform's documented example, is filled in. Where
-the operator has set API keys, press **Authorize** first and enter yours.
+the operator has set API keys, press **Authorize** first and enter yours. This page shows of a stream what comes within
+10 s.
 
 A message is in one of these states, in the platform's own words. Branch on the outcome:
 

@@ -1,4 +1,4 @@
-"""Documentation that the service itself serves: Swagger UI from local files, and a page for each problem.
+"""Documentation that the service itself serves: Swagger UI from local files, a page for each problem, the runbook.
 
 The files of Swagger UI lie in the package, because a cluster has no internet to load them from.
 ``static/swagger-ui/manifest.json`` names their version, licence and checksums.
@@ -21,6 +21,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.api.caching import matches
 from app.api.catalogue import CATALOGUE, ProblemType
 from app.api.compression import MIN_COMPRESSED
+from app.api.context import service_of
 from app.api.negotiation import accepts_gzip, prefers_html
 from app.api.problems import responses
 from app.api.root_path import root_path_of
@@ -29,9 +30,12 @@ from app.api.schemas import ProblemExplanation, dump
 router = APIRouter(tags=["Documentation"])
 
 _NOTHING_ELSE = "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-PROBLEM_POLICY = f"{_NOTHING_ELSE}; style-src 'self'; img-src 'self'"
+PAGE_POLICY = f"{_NOTHING_ELSE}; style-src 'self'; img-src 'self'"
 # Swagger UI draws with data: images. It sets its styles through the object model, which needs no 'unsafe-inline'.
 DOCS_POLICY = f"{_NOTHING_ELSE}; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+
+_SANDBOX = '<p class="source sandbox"><strong>Sandbox:</strong> every answer is made up, no platform is asked.</p>'
+_PLATFORM = '<p class="source"><strong>Live:</strong> the SMS platform answers.</p>'
 
 
 @router.get("/", include_in_schema=False)
@@ -41,10 +45,18 @@ async def root(request: Request) -> Response:
 
 
 @router.get("/docs", include_in_schema=False)
-async def docs() -> Response:
-    """Swagger UI."""
-    page = Template(template("docs.html")).substitute(version=version())
+async def docs(request: Request) -> Response:
+    """Swagger UI, and whose answers it shows."""
+    source = _SANDBOX if service_of(request).settings.sandboxed else _PLATFORM
+    page = Template(template("docs.html")).substitute(version=version(), source=source)
     return HTMLResponse(page, headers={"Cache-Control": "no-cache", "Content-Security-Policy": DOCS_POLICY})
+
+
+@router.get("/docs/runbook", include_in_schema=False)
+async def runbook() -> Response:
+    """``docs/runbook.md`` as a page: whoever operates a deployed service has no repository at hand."""
+    headers = {"Cache-Control": "no-cache", "Content-Security-Policy": PAGE_POLICY}
+    return HTMLResponse(template("runbook.html"), headers=headers)
 
 
 @router.get("/docs/{name:path}", include_in_schema=False)
@@ -71,7 +83,7 @@ async def problems(request: Request) -> Response:
     """Every problem, explained: HTML for a browser, JSON for others."""
     headers = {"Vary": "Accept"}
     if prefers_html(", ".join(request.headers.getlist("accept"))):
-        return HTMLResponse(_index(), headers=headers | {"Content-Security-Policy": PROBLEM_POLICY})
+        return HTMLResponse(_index(), headers=headers | {"Content-Security-Policy": PAGE_POLICY})
     root_path = root_path_of(request.scope)
     listed = {"problems": [explanation(row, root_path) for row in CATALOGUE.values()]}
     return Response(dump(listed), headers=headers, media_type="application/json")
@@ -98,7 +110,7 @@ async def explain(
     headers = {"Vary": "Accept"}
     root_path = root_path_of(request.scope)
     if prefers_html(", ".join(request.headers.getlist("accept"))):
-        return HTMLResponse(_html(row, root_path), headers=headers | {"Content-Security-Policy": PROBLEM_POLICY})
+        return HTMLResponse(_html(row, root_path), headers=headers | {"Content-Security-Policy": PAGE_POLICY})
     return Response(dump(explanation(row, root_path)), headers=headers, media_type="application/json")
 
 
@@ -120,6 +132,7 @@ def _html(row: ProblemType, root_path: str) -> str:
     return Template(template("problem.html")).substitute(
         title=escape(row.title),
         status=row.status,
+        slug=row.slug,
         type=root_path + row.type,
         cause=_code(row.cause),
         caller=_code(row.caller),
@@ -130,7 +143,7 @@ def _html(row: ProblemType, root_path: str) -> str:
 
 def _index() -> str:
     rows = (
-        f'<tr><td class="status">{row.status}</td><td><a href="{row.slug}">{row.slug}</a></td>'
+        f'<tr><td><span class="status">{row.status}</span></td><td><a href="{row.slug}">{row.slug}</a></td>'
         f"<td>{escape(row.title)}</td></tr>"
         for row in CATALOGUE.values()
     )

@@ -68,7 +68,11 @@ SANDBOX_PARAMETERS: dict[tuple[str, str], Named] = {
         "emptied": ("204: empties the platform's reply (sandbox)", 204),
     },
     ("streamMessageStates", "id"): {
-        "sandbox": ("One that progresses, one that is unknown (sandbox)", [82216, 82217, 82218]),
+        "final": (
+            "82212, 82213, 82218: final or not known, so the stream ends by itself (sandbox)",
+            [82212, 82213, 82218],
+        ),
+        "pending": ("82210: pending for ever (sandbox)", [82210]),
     },
 }
 

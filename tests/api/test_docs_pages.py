@@ -33,7 +33,7 @@ async def test_swagger_ui_is_what_its_makers_published() -> None:
 
 
 async def test_everything_that_a_page_loads_is_served_by_this_service(sandboxed: httpx.AsyncClient) -> None:
-    for page in ("/docs", "/problems/overloaded"):
+    for page in ("/docs", "/docs/runbook", "/problems/", "/problems/overloaded"):
         reply = await sandboxed.get(page, headers=BROWSER)
         loaded = re.findall(r'(?:src|<link [^>]*href)="([^"]*)"', reply.text)
         assert reply.headers["content-type"] == "text/html; charset=utf-8"
@@ -98,7 +98,7 @@ async def test_the_pages_may_run_and_load_nothing_but_local_files(sandboxed: htt
 
 
 async def test_no_page_needs_an_exception_from_its_policy(sandboxed: httpx.AsyncClient) -> None:
-    for page in ("/docs", "/problems/overloaded"):
+    for page in ("/docs", "/docs/runbook", "/problems/", "/problems/overloaded"):
         text = (await sandboxed.get(page, headers=BROWSER)).text
         assert not re.search(r"<style|<script(?![^>]* src=)| style=| on\w+=", text)
 
@@ -115,3 +115,33 @@ async def test_a_problem_page_tells_all_that_the_catalogue_tells(slug: str, sand
     assert ("Responses say in Retry-After" in text) == row.retry_after
     assert (document["cause"], document["retry_after"]) == (row.cause, row.retry_after)
     assert page.headers["vary"] in ("Accept", "Accept, Accept-Encoding")
+
+
+async def test_docs_say_at_once_who_answers(sandboxed: httpx.AsyncClient, client: httpx.AsyncClient) -> None:
+    for asked, text in ((sandboxed, "Sandbox: every answer is made up"), (client, "Live: the SMS platform answers.")):
+        page = re.sub(r"<[^>]+>", "", (await asked.get("/docs")).text)
+        assert text in page
+
+
+async def test_the_runbook_is_served_and_no_link_in_it_leads_nowhere(sandboxed: httpx.AsyncClient) -> None:
+    page = await sandboxed.get("/docs/runbook")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    ids = re.findall(r' id="([^"]+)"', page.text)
+    assert len(ids) == len(set(ids))
+    for link in re.findall(r' href="([^"]+)"', page.text):
+        if link.startswith("#"):
+            assert link[1:] in ids, link
+        else:
+            assert (await sandboxed.get(urljoin("/docs/runbook", link))).status_code == 200, link
+
+
+@pytest.mark.parametrize("slug", CATALOGUE)
+async def test_a_problem_page_leads_to_the_index_and_to_its_place_in_the_runbook(
+    slug: str, sandboxed: httpx.AsyncClient
+) -> None:
+    links = re.findall(r' href="([^"]+)"', (await sandboxed.get(f"/problems/{slug}", headers=BROWSER)).text)
+    assert urljoin(f"/problems/{slug}", links[links.index("./")]) == "/problems/"
+    (place,) = [link for link in links if "runbook" in link]
+    target, _, anchor = urljoin(f"/problems/{slug}", place).partition("#")
+    assert f' id="{anchor}"' in (await sandboxed.get(target)).text
+    assert anchor == slug

@@ -113,7 +113,7 @@ def links_of(text: str) -> list[str]:
 @pytest.mark.parametrize("told", [None, "/sms"])
 async def test_links_between_pages_work_under_every_prefix(platform: FakePlatform, told: str | None) -> None:
     async with service(platform, root_path=told) as client:
-        for page in ("/docs", "/problems/", "/problems/overloaded", "/openapi.json"):
+        for page in ("/docs", "/docs/runbook", "/problems/", "/problems/overloaded", "/openapi.json"):
             text = (await client.get(page, headers=BROWSER)).text
             links = set(links_of(text))
             assert len(links) >= 3, page

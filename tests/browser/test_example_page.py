@@ -9,7 +9,8 @@ import httpx
 import pytest
 from playwright.async_api import Page, Request, expect
 
-from tests.support.browser import PATIENCE_MS, browsing, needs_chromium
+from tests.support.axe import needs_axe, violations
+from tests.support.browser import LOOKS, PATIENCE_MS, Scheme, browsing, focused, needs_chromium, sideways
 from tests.support.example import build, needs_npm, served
 from tests.support.running import Running, running
 from tests.support.scale import only_in_ci
@@ -90,7 +91,9 @@ async def test_a_change_is_shown_without_a_reload_and_without_another_request(or
         row = page.locator("#rows tr").first
         await expect(row).to_contain_text("… pending")
         await expect(page.locator("#connection")).to_have_text("● live")
-        await expect(page.get_by_role("status")).to_have_text("Message 82210: pending. Message 82212: delivered.")
+        await expect(page.get_by_role("status")).to_have_text(
+            "Asking for 2 messages. Message 82210: pending. Message 82212: delivered."
+        )
 
         await report(service, 82210, "deliver")
         await expect(row).to_contain_text("✓ delivered")
@@ -262,3 +265,83 @@ async def test_what_is_no_number_is_said_at_the_field_and_not_sent(origin: str) 
         await expect(field).to_have_attribute("aria-invalid", "true")
         await expect(field).to_be_focused()
         await expect(page.locator("#messages")).to_be_hidden()
+
+
+COUNT_ANNOUNCEMENTS = """() => {
+  window.said = [];
+  new MutationObserver(() => window.said.push(document.getElementById("changes").textContent))
+    .observe(document.getElementById("changes"), { childList: true });
+}"""
+
+
+async def figures(page: Page) -> dict[str, int]:
+    names = await page.locator("#figures dt").all_inner_texts()
+    numbers = await page.locator("#figures dd").all_inner_texts()
+    return {name.split(" ", 1)[1]: int(number) for name, number in zip(names, numbers, strict=True)}
+
+
+async def test_figures_and_one_bar_follow_each_change(origin: str, tmp_path: Path) -> None:
+    async with running(hooked(origin), tmp_path) as service, browsing() as (page, _):
+        await page.goto(origin)
+        await show(page, service.url, "82210 82211 82216 82213 82215 82218")
+        await expect(page.locator("#figures .pending dd")).to_have_text("2")
+        assert await figures(page) == {"delivered": 1, "pending": 2, "failed": 1, "unknown": 1, "without a state": 1}
+        shares = "bar => [...bar.children].map((each) => each.style.flexGrow)"
+        assert await page.locator("#bar").evaluate(shares) == ["1", "2", "1", "1", "1"]
+
+        await report(service, 82210, "read")
+        await expect(page.locator("#figures .delivered dd")).to_have_text("2")
+        await expect(page.locator("#figures .pending dd")).to_have_text("1")
+        assert await page.locator("#bar").evaluate(shares) == ["2", "1", "1", "1", "1"]
+
+
+async def test_many_changes_are_said_in_few_sentences(origin: str, tmp_path: Path) -> None:
+    async with running(hooked(origin), tmp_path) as service, browsing() as (page, _):
+        await page.goto(origin)
+        await page.evaluate(COUNT_ANNOUNCEMENTS)
+        numbers = [1000 + 10 * n for n in range(500)]
+        await show(page, service.url, " ".join(map(str, numbers)))
+        await expect(page.locator("#figures .pending dd")).to_have_text("500")
+        for number in numbers[:100]:
+            await report(service, number, "deliver")
+        await expect(page.locator("#figures .delivered dd")).to_have_text("100")
+        await expect(page.get_by_role("status")).to_contain_text("100 delivered, 400 pending")
+        said: list[str] = await page.evaluate("() => window.said")
+        seconds: float = await page.evaluate("() => performance.now() / 1000")
+        assert "Asking for 500 messages." in said[0]
+        assert len(said) <= seconds / 2 + 1
+        assert max(map(len, said)) < 200
+
+
+@needs_axe
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+async def test_the_page_is_usable_by_everybody(width: int, scheme: Scheme, origin: str, tmp_path: Path) -> None:
+    async with running(sandbox(origin), tmp_path) as service, browsing(width, scheme=scheme) as (page, _):
+        await page.goto(origin)
+        assert await violations(page) == []
+        await show(page, service.url, "82216 82217 82212 82213 82215 82218")
+        await expect(page.locator("#figures .failed dd")).to_have_text("1")
+        assert await violations(page) == []
+        assert await sideways(page) == []
+
+
+async def test_by_keyboard_alone_messages_are_asked_for_and_the_figures_said(origin: str, tmp_path: Path) -> None:
+    async with running(sandbox(origin), tmp_path) as service, browsing(360) as (page, _):
+        await page.goto(origin)
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Control+A")
+        await page.keyboard.type("82212 82213")
+        await page.keyboard.press("Tab")
+        await page.keyboard.press("Control+A")
+        await page.keyboard.type(service.url)
+        await page.keyboard.press("Enter")
+        await expect(page.locator("#connection")).to_have_text("✓ complete")
+        await expect(page.get_by_role("status")).to_contain_text("Message 82213: failed.")
+        for _ in range(3):
+            await page.keyboard.press("Tab")
+        assert await focused(page) == "Say the figures"
+        await page.keyboard.press("Enter")
+        said = "Of 2: 1 delivered, 0 pending, 1 failed, 0 unknown; 2 final."
+        await expect(page.get_by_role("status")).to_have_text(said)
+        await page.keyboard.press("Tab")
+        assert await page.evaluate("() => document.activeElement.ariaLabel") == "Messages"

@@ -32,7 +32,7 @@ def test_the_openapi_document_does_not_depend_on_the_environment(monkeypatch: py
 
 
 def test_every_setting_stands_in_each_list_of_settings() -> None:
-    for path in ("docs/configuration.md", ".env.example", "README.md"):
+    for path in ("docs/configuration.md", ".env.example"):
         text = (docs.ROOT / path).read_text(encoding="utf-8")
         assert [name for name in Settings.model_fields if name.upper() not in text] == [], path
 

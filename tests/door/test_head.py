@@ -17,6 +17,7 @@ PATHS = {
     "/docs/style.css": ("/docs/{name:path}", 200),
     "/docs/nothing": ("/docs/{name:path}", 404),
     "/openapi.json": ("/openapi.json", 200),
+    "/docs/runbook": ("/docs/runbook", 200),
     "/problems/": ("/problems/", 200),
     "/problems/overloaded": ("/problems/{slug}", 200),
     "/problems/nothing": ("/problems/{slug}", 404),

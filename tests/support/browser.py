@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import product
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -16,6 +18,10 @@ ARGUMENTS = [
     "--disable-background-networking",
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 ]
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+LOOKS = list(product((1280, 360), SCHEMES))
+"""How pages are looked at: widths in pixels, with both schemes."""
 PATIENCE_MS = 30_000
 """Shared machines can be slow; nothing waits this long when all is well."""
 
@@ -47,13 +53,39 @@ class Watch:
             self.complaints.append(f"{message.type}: {message.text} ({message.location['url']})")
 
 
+OUTSIDE = """() => {
+  const { clientWidth, scrollWidth } = document.documentElement;
+  if (scrollWidth <= clientWidth) return [];
+  return [...document.querySelectorAll("body *")]
+    .filter((each) => each.getBoundingClientRect().right > clientWidth)
+    .map((each) => `${each.tagName}.${each.className}`);
+}"""
+FOCUSED = "() => document.activeElement.textContent.trim()"
+
+
+async def sideways(page: Page) -> list[str]:
+    """The elements because of which a page scrolls sideways."""
+    found: list[str] = await page.evaluate(OUTSIDE)
+    return found
+
+
+async def focused(page: Page) -> str:
+    """The text of what has the keyboard's focus."""
+    text: str = await page.evaluate(FOCUSED)
+    return text
+
+
 @asynccontextmanager
-async def browsing(width: int = 1280, height: int = 900) -> AsyncIterator[tuple[Page, Watch]]:
+async def browsing(width: int = 1280, height: int = 900, scheme: Scheme = "light") -> AsyncIterator[tuple[Page, Watch]]:
     """A page; at the end it must have asked no other host and complained about nothing."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
         context = await browser.new_context(
-            viewport={"width": width, "height": height}, locale="en-GB", timezone_id="UTC"
+            viewport={"width": width, "height": height},
+            locale="en-GB",
+            timezone_id="UTC",
+            color_scheme=scheme,
+            reduced_motion="reduce",
         )
         context.set_default_timeout(PATIENCE_MS)
         watch = Watch(context)

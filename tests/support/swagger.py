@@ -18,15 +18,34 @@ class Operation:
 
     async def execute(self) -> tuple[str, str]:
         """Press *Execute*; the status and the body that are shown."""
+        await self.start()
+        return await self.answer()
+
+    async def start(self) -> None:
+        """Press *Execute*, and do not wait."""
         clear = self.block.locator(".btn-clear")
         if await clear.count():
             await clear.click()
         await self.block.locator(".execute").click()
+
+    async def answer(self) -> tuple[str, str]:
+        """The status and the body that are shown."""
         answer = self.block.locator(".live-responses-table .response")
         status = await answer.locator(".response-col_status").first.inner_text()
         shown = await answer.locator(".highlight-code, .microlight").first.inner_text()
-        # Before the JSON stands the label of a button.
-        return status.split()[0], shown[shown.index("{") :]
+        # Before the content stands the label of a button.
+        return status.split()[0], shown.removeprefix("Download").strip()
+
+
+async def unfold_all(page: Page) -> None:
+    """Open every operation and every fold."""
+    await page.evaluate(
+        """() => {
+          for (const each of document.querySelectorAll(".opblock:not(.is-open) .opblock-summary-control")) each.click();
+          for (const each of document.querySelectorAll("details")) each.open = true;
+        }"""
+    )
+    await page.locator(".execute").nth(await page.locator(".opblock").count() - 1).wait_for()
 
 
 async def visit(page: Page, url: str) -> None:

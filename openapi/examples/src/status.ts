@@ -1,10 +1,12 @@
 // Says how things are: a line for those who look, a box for trouble, and few words for those who listen.
 
+import { inWords } from "./figures.js";
 import type { Trouble } from "./service.js";
-import { isState, type Table } from "./table.js";
+import type { Table } from "./table.js";
 import type { Progress } from "./watch.js";
 
 const GATHER_MS = 300; // news that comes together is said together
+const QUIET_MS = 2000; // and who listens is left to listen to the end
 const MOST_SENTENCES = 5;
 
 export type Overall = "connecting" | "reconnecting" | "live" | "paused" | "refused" | "over";
@@ -29,7 +31,9 @@ export function overall(streams: Progress[], heardAt: Date | null): Overall {
 export class Status {
   #trouble = "";
   #news: string[] = [];
-  #again = false;
+  #first = "";
+  #said = 0;
+  #timer: number | null = null;
 
   constructor(
     private readonly badge: HTMLElement,
@@ -42,10 +46,9 @@ export class Status {
     const { text, kind, meaning } = BADGES[now];
     this.badge.textContent = text;
     this.badge.className = `badge ${kind}`;
-    const known = table.rows.filter(isState);
     const next = streams.map((each) => each.next).find((date) => date !== null);
     this.summary.textContent = [
-      `${known.length} of ${table.rows.length} known, ${known.filter((row) => row.final).length} final.`,
+      `${table.size - table.counts.none} of ${table.size} known, ${table.final} final.`,
       heardAt === null ? "" : `Last heard from the service ${heardAt.toLocaleTimeString()}.`,
       next ? `Next try ${next.toLocaleTimeString()}.` : "",
       meaning,
@@ -57,7 +60,7 @@ export class Status {
   #showTrouble(trouble: Trouble | null, now: Overall): void {
     const title = trouble?.title ?? "";
     if (title === this.#trouble) return;
-    if (title === "" && now === "live") this.say([], true);
+    if (title === "" && (now === "live" || now === "over")) this.sayFirst("Connected again.");
     this.#trouble = title;
     this.failure.hidden = trouble === null;
     if (trouble === null) return;
@@ -72,17 +75,32 @@ export class Status {
     }
   }
 
-  say(news: string[], again = false): void {
-    if (news.length === 0 && !again) return;
-    if (this.#news.length === 0 && !this.#again) window.setTimeout(() => this.#sayAll(), GATHER_MS);
+  /** What changed, in sentences; `table` for how things are where there are too many. */
+  say(news: string[], table: Table): void {
+    if (news.length === 0) return;
     this.#news.push(...news);
-    this.#again ||= again;
+    this.#later(table);
   }
 
-  #sayAll(): void {
-    const news = this.#news.length > MOST_SENTENCES ? [`${this.#news.length} messages changed.`] : this.#news;
-    this.changes.textContent = [...(this.#again ? ["Connected again."] : []), ...news].join(" ");
+  /** What is said before all changes; a newer one takes its place. */
+  sayFirst(sentence: string, table: Table | null = null): void {
+    this.#first = sentence;
+    this.#later(table);
+  }
+
+  #later(table: Table | null): void {
+    if (this.#timer !== null) return;
+    const wait = Math.max(GATHER_MS, this.#said + QUIET_MS - performance.now());
+    this.#timer = window.setTimeout(() => this.#sayAll(table), wait);
+  }
+
+  #sayAll(table: Table | null): void {
+    const many = this.#news.length > MOST_SENTENCES && table !== null;
+    const news = many ? [`${this.#news.length} messages changed. ${inWords(table.counts)}.`] : this.#news;
+    this.changes.textContent = [this.#first, ...news].filter(Boolean).join(" ");
     this.#news = [];
-    this.#again = false;
+    this.#first = "";
+    this.#timer = null;
+    this.#said = performance.now();
   }
 }

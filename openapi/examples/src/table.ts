@@ -1,17 +1,16 @@
 // Draws the table of messages and tells what changed in it.
 
+import { type Counts, kindOf, label, noCounts } from "./figures.js";
 import type { MessageProblem, MessageState } from "./service.js";
 
 export type Row = MessageState | MessageProblem | null; // null: not answered yet
 
-const OUTCOMES: Record<MessageState["outcome"], string> = {
-  pending: "… pending",
-  delivered: "✓ delivered",
-  failed: "✕ failed",
-  unknown: "? unknown",
-};
+// One for all rows: to make one takes longer than to draw a row.
+const LOCAL_TIME = new Intl.DateTimeFormat(undefined, { dateStyle: "short", timeStyle: "medium" });
 
-export const isState = (row: Row): row is MessageState => row !== null && "outcome" in row;
+const MOST_ROWS_A_FRAME = 40;
+
+const isState = (row: Row): row is MessageState => row !== null && "outcome" in row;
 
 /** Whether nothing else can come: the state is final, or the platform does not know the message. */
 export function settled(row: Row): boolean {
@@ -31,16 +30,21 @@ export class Table {
   readonly #body: HTMLTableSectionElement;
   readonly #service: string;
   readonly #rows = new Map<number, { row: Row; line: HTMLTableRowElement }>();
+  readonly #undrawn = new Set<number>();
+  readonly counts: Counts = noCounts();
+  /** How many states never change again. */
+  final = 0;
 
   constructor(body: HTMLTableSectionElement, ids: number[], service: string) {
     this.#body = body;
     this.#service = service;
     for (const id of ids) this.#rows.set(id, { row: null, line: drawRow(id, null, service) });
+    this.counts.none = this.size;
     this.#body.replaceChildren(...[...this.#rows.values()].map(({ line }) => line));
   }
 
-  get rows(): Row[] {
-    return [...this.#rows.values()].map(({ row }) => row);
+  get size(): number {
+    return this.#rows.size;
   }
 
   /** The messages of which news can come. */
@@ -48,14 +52,34 @@ export class Table {
     return [...this.#rows].filter(([, { row }]) => !settled(row)).map(([id]) => id);
   }
 
-  /** Show what became of a message; what a listener has to know of it. */
+  /** Take what became of a message, to be drawn soon; what a listener has to know of it. */
   show(row: MessageState | MessageProblem): string | null {
     const shown = this.#rows.get(row.id);
     if (shown === undefined) return null;
-    const line = drawRow(row.id, row, this.#service);
-    shown.line.replaceWith(line);
-    this.#rows.set(row.id, { row, line });
-    return change(shown.row, row);
+    this.#count(shown.row, -1);
+    this.#count(row, 1);
+    const news = change(shown.row, row);
+    shown.row = row;
+    this.#undrawn.add(row.id);
+    return news;
+  }
+
+  /** Draw the next rows that changed, so few that the page stays smooth; whether some are left for the next frame. */
+  draw(): boolean {
+    for (const id of [...this.#undrawn].slice(0, MOST_ROWS_A_FRAME)) {
+      this.#undrawn.delete(id);
+      const shown = this.#rows.get(id);
+      if (shown === undefined) continue;
+      const line = drawRow(id, shown.row, this.#service);
+      shown.line.replaceWith(line);
+      shown.line = line;
+    }
+    return this.#undrawn.size > 0;
+  }
+
+  #count(row: Row, by: number): void {
+    this.counts[kindOf(row)] += by;
+    if (isState(row) && row.final) this.final += by;
   }
 }
 
@@ -73,7 +97,7 @@ function drawRow(id: number, row: Row, service: string): HTMLTableRowElement {
 
 function stateCells(row: MessageState): HTMLTableCellElement[] {
   const outcome = cell("");
-  outcome.append(badge(OUTCOMES[row.outcome], row.outcome));
+  outcome.append(badge(label(row.outcome), row.outcome));
   const word = cell("");
   const code = document.createElement("code");
   code.textContent = row.state;
@@ -82,7 +106,7 @@ function stateCells(row: MessageState): HTMLTableCellElement[] {
   if (row.changed_at !== null) {
     const time = document.createElement("time");
     time.dateTime = row.changed_at;
-    time.textContent = new Date(row.changed_at).toLocaleString();
+    time.textContent = LOCAL_TIME.format(new Date(row.changed_at));
     changed.append(time);
   }
   return [
