@@ -144,6 +144,9 @@ bench-neighbour: .venv/.run ## what one caller notices of a loud one, 2 minutes
 bench-waiters: .venv/.run ## what 10,000 callers that wait cost one process, 1 minute
 	$(BIN)/python -m bench waiters
 
+bench-phones-off: .venv/.run ## entries an hour for a page whose messages stay pending, 6 minutes (REPLICAS=1)
+	$(BIN)/python -m bench phones-off --replicas $(or $(REPLICAS),1)
+
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)
 

@@ -28,6 +28,11 @@ def main() -> None:
     parser.add_argument(
         "--limit", type=float, default=soak.LIMIT_MB, help="MB that a soak may grow by (default: %(default)s)"
     )
+    parser.add_argument("--replicas", type=int, default=1, help="processes that show the page (default: %(default)s)")
+    parser.add_argument("--hours", type=int, default=2, help="hours of the page, 3 minutes each (default: %(default)s)")
+    parser.add_argument(
+        "--lifetimes", choices=phones_off.SETTINGS, default="the defaults", help="of the page (default: %(default)s)"
+    )
     options = parser.parse_args()
     # Leave by way of the exits, so that no server outlives the benchmark.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
