@@ -31,7 +31,7 @@ STALE := yes
 endif
 endif
 
-.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters bench-neighbour soak drill lock clean
+.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters bench-neighbour bench-phones-off soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
