@@ -31,7 +31,7 @@ STALE := yes
 endif
 endif
 
-.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters soak drill lock clean
+.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters bench-neighbour bench-phones-off soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -138,8 +138,14 @@ bench: .venv/.dev ## measure against what a user would pick instead, 8 minutes (
 bench-replicas: .venv/.run ## three processes on one Redis: what they ask the platform for together, polled and watched, 3 minutes
 	$(BIN)/python -m bench replicas
 
+bench-neighbour: .venv/.run ## what one caller notices of a loud one, 2 minutes
+	$(BIN)/python -m bench neighbour
+
 bench-waiters: .venv/.run ## what 10,000 callers that wait cost one process, 1 minute
 	$(BIN)/python -m bench waiters
+
+bench-phones-off: .venv/.run ## entries an hour for a page whose messages stay pending, 6 minutes (REPLICAS=1)
+	$(BIN)/python -m bench phones-off --replicas $(or $(REPLICAS),1)
 
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)

@@ -11,9 +11,10 @@ from app.lookup.cache.memory import MemoryCache
 from app.lookup.caller import ADDRESS_LABEL
 from app.lookup.engine import Engine
 from app.lookup.failures import LookupFailure
-from app.lookup.queue import Source
+from app.lookup.queue import Queue
 from app.lookup.record import SMPP_WORDS, STATES
 from app.lookup.subscriptions import Limit, Subscriptions
+from app.lookup.waiter import Source
 from app.lookup.watcher import Watcher
 from app.telemetry.log_writer import LogWriter
 from app.telemetry.metrics import PREFIX
@@ -31,7 +32,13 @@ def engine_metrics(
     engine: Engine, cache: MemoryCache, client: UpstreamClient, webhook: WebhookReader
 ) -> Callable[[], Iterable[Metric]]:
     """A reader of the engine's counts and states, for ``Metrics.read_at_scrape``."""
-    return lambda: [*_lookups(engine), *_policy(engine), *_cache(cache), *_unexpected(client, webhook)]
+    return lambda: [
+        *_lookups(engine),
+        *_callers(engine.queue),
+        *_policy(engine),
+        *_cache(cache),
+        *_unexpected(client, webhook),
+    ]
 
 
 def watcher_metrics(
@@ -103,7 +110,10 @@ def caller_metrics(subscriptions: Subscriptions, rate_limited: Counter[str]) -> 
 def _lookups(engine: Engine) -> Iterable[Metric]:
     yield _counter("lookups", "Ids looked up, by where the answer came from.", "source", _all(engine.lookups, Source))
     yield _counter("lookup_failures", "Ids answered with a problem, by its slug.", "problem", _problems(engine))
-    yield _gauge("queued_ids", "Ids that wait for a request to the platform.", len(engine.queue))
+    yield _gauge("queued_ids", "Ids that callers wait for, and that wait for a request.", len(engine.queue))
+    yield _gauge(
+        "waiting_polls", "Ids to be polled for those who wait, once there is room.", engine.queue.waiting_polls
+    )
     yield _gauge(
         "upstream_in_flight",
         "Requests to the platform in flight (at most UPSTREAM_MAX_IN_FLIGHT).",
@@ -114,6 +124,21 @@ def _lookups(engine: Engine) -> Iterable[Metric]:
         "1 while ids travel together, 0 while the platform was seen to answer arrays only in part.",
         engine.batching.enabled,
     )
+
+
+def _callers(queue: Queue) -> Iterable[Metric]:
+    waiting = queue.waiting()
+    isolated = queue.isolation.isolated()
+    spoiled = queue.isolation.spoiled_batches
+    # The word for all addresses is always there, the name of a key since something is told of it.
+    none = dict.fromkeys(sorted({ADDRESS_LABEL, *waiting, *isolated, *spoiled, *queue.refused}), 0)
+    ids = {label: count for label, (count, _) in waiting.items()}
+    seconds = {label: oldest for label, (_, oldest) in waiting.items()}
+    yield _gauges("waiting_ids", "Ids that a caller waits for, and that wait for a request.", none | ids)
+    yield _gauges("longest_wait_seconds", "How long the oldest of a caller's ids has waited.", none | seconds)
+    yield _counter("refused_ids", "A caller's ids that found the queue full.", "caller", none | queue.refused)
+    yield _counter("spoiled_batches", "Batches refused for a caller's ids.", "caller", none | spoiled)
+    yield _gauges("isolated", "Callers whose ids share no request with those of others.", none | isolated)
 
 
 def _policy(engine: Engine) -> Iterable[Metric]:

@@ -172,6 +172,7 @@ def build_service(
         on_update=subscriptions.on_update if broadcast is None else broadcast.publish,
         on_request=metrics.upstream_request,
         renew_credentials=renew_credentials,
+        watching=subscriptions.callers,
         jitter=jitter,
     )
     quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None

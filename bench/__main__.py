@@ -1,7 +1,9 @@
 """``python -m bench``: the whole benchmark; ``quick``: the main case only, nothing written; ``soak``: minutes of
 mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
 too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand that wait
-cost, exit status 1 where it is too much; ``report``: the documents again from the last results."""
+cost, exit status 1 where it is too much; ``neighbour``: what one caller notices of a loud one, exit status 1 where it
+is too much; ``phones-off``: the entries an hour for a page whose messages stay pending, exit status 1 where they are
+too many; ``report``: the documents again from the last results."""
 
 import argparse
 import resource
@@ -10,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import memory, plan, replicas, report, soak, waiters
+from bench import memory, neighbour, phones_off, plan, replicas, report, soak, waiters
 from bench.candidates import ROOT
 
-WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "report")
+WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "neighbour", "phones-off", "report")
 FILES = 16_384
 """Open files: 10,000 waiters need more than the 1024 that many machines allow at first."""
 
@@ -26,6 +28,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=10.0, help="how long a soak takes (default: %(default)s)")
     parser.add_argument(
         "--limit", type=float, default=soak.LIMIT_MB, help="MB that a soak may grow by (default: %(default)s)"
+    )
+    parser.add_argument("--replicas", type=int, default=1, help="processes that show the page (default: %(default)s)")
+    parser.add_argument("--hours", type=int, default=2, help="hours of the page, 3 minutes each (default: %(default)s)")
+    parser.add_argument(
+        "--lifetimes", choices=phones_off.SETTINGS, default="the defaults", help="of the page (default: %(default)s)"
     )
     options = parser.parse_args()
     # Leave by way of the exits, so that no server outlives the benchmark.
@@ -45,6 +52,13 @@ def main() -> None:
         return
     if options.what == "waiters":
         sys.exit(0 if waiters.conduct(checkout) else 1)
+    if options.what == "neighbour":
+        measured = neighbour.conduct(checkout)
+        print("\n".join(neighbour.lines(measured)))
+        sys.exit(0 if all(each.bearable for each in measured.values()) else 1)
+    if options.what == "phones-off":
+        within = phones_off.conduct(checkout, options.replicas, options.hours, options.lifetimes)
+        sys.exit(0 if within else 1)
     if options.what == "report":
         report.write(report.latest())
         return
@@ -53,6 +67,7 @@ def main() -> None:
     results = plan.conduct(plan.FULL if full else plan.QUICK, checkout)
     if full:
         results.memory = memory.conduct(checkout)
+        results.neighbours = neighbour.conduct(checkout)
         report.write(results)
     print(report.tables(results))
     print(f"took {time.monotonic() - started:.0f} s", file=sys.stderr)

@@ -40,7 +40,8 @@ def _python(*arguments: str, checkout: Path = ROOT) -> list[str]:
     return [str(own) if own.exists() else sys.executable, "-m", *arguments]
 
 
-def _uvicorn(app: str) -> Callable[[int], list[str]]:
+def uvicorn(app: str) -> Callable[[int], list[str]]:
+    """The command line of an application served by uvicorn alone."""
     # The peers are spared what a service needs besides: uvicorn's access log and, unless they have their own, keys.
     return lambda port: _python("uvicorn", app, "--port", str(port), "--no-access-log", "--log-level", "warning")
 
@@ -83,17 +84,17 @@ def wide(checkout: Path) -> Candidate:
     return replace(service(checkout, UPSTREAM_BATCH_SIZE="1000"), name="wide", title="this service, batches of 1000")
 
 
-PLAIN = Candidate("plain", "FastAPI + httpx", _uvicorn("bench.peers.plain:app"), *_shapes())
+PLAIN = Candidate("plain", "FastAPI + httpx", uvicorn("bench.peers.plain:app"), *_shapes())
 BATCHED = Candidate(
     "batched",
     "FastAPI + httpx + aiodataloader + cachetools",
-    _uvicorn("bench.peers.batched:app"),
+    uvicorn("bench.peers.batched:app"),
     *_shapes(("X-API-Key", KEY)),
     {"API_KEY": KEY},
 )
-CEILING = Candidate("ceiling", "FastAPI, a constant", _uvicorn("bench.peers.ceiling:app"), *_shapes())
-ROUTE = Candidate("route", "Starlette's route, a constant", _uvicorn("bench.peers.route:app"), *_shapes())
-BARE = Candidate("bare", "uvicorn with a bare ASGI app", _uvicorn("bench.peers.bare:app"), *_shapes())
+CEILING = Candidate("ceiling", "FastAPI, a constant", uvicorn("bench.peers.ceiling:app"), *_shapes())
+ROUTE = Candidate("route", "Starlette's route, a constant", uvicorn("bench.peers.route:app"), *_shapes())
+BARE = Candidate("bare", "uvicorn with a bare ASGI app", uvicorn("bench.peers.bare:app"), *_shapes())
 PEERS = (PLAIN, BATCHED, CEILING, ROUTE, BARE)
 
 _ASK = Shape("POST", STATE_PATH, (("Content-Type", "text/json; charset=utf-8"),), f"[{ENTRY}", "}," + ENTRY, "}]")

@@ -3,6 +3,7 @@
 import json
 
 from bench.candidates import PEERS, ROOT, wide
+from bench.neighbour import lines
 from bench.plots import Point, chart
 from bench.summary import Results, Spread, judged
 
@@ -53,6 +54,7 @@ def tables(results: Results) -> str:
             *_starts(results),
             "",
             *_memory(results),
+            *_neighbours(results),
             *_samples(results),
             *_notes(results),
             "",
@@ -142,6 +144,10 @@ def _memory(results: Results) -> list[str]:
         _row("memory, MB", *(f"{mb:,.0f}" for mb in results.memory.values())),
         "",
     ]
+
+
+def _neighbours(results: Results) -> list[str]:
+    return [*lines(results.neighbours), ""] if results.neighbours else []
 
 
 def _notes(results: Results) -> list[str]:

@@ -13,6 +13,8 @@ CHANGING = (0, 6)
 """``send`` and ``deliver``: what a frontend goes on polling."""
 UNKNOWN = 8
 """Last digit of ids that the sandbox leaves out of its reply."""
+POISON = 1_000_000_000_000_000
+"""The first of the ids for which ``bench/peers/poisoned.py`` refuses whole requests."""
 RUN = 10_000_000
 """Tens of ids that a run may use; the next run starts after them."""
 

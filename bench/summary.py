@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from bench.measurements import Sample
+from bench.neighbour import Neighbour, Quiet
 
 
 class Spread(NamedTuple):
@@ -33,7 +34,8 @@ class Start(NamedTuple):
 class Results:
     """Everything that was measured: the samples of each case and candidate in the order of the rounds.
 
-    ``memory``: MB of the service by the number of states in its cache. ``notes``: what a reader of the numbers has to
+    ``memory``: MB of the service by the number of states in its cache. ``neighbours``: what a quiet caller notices of
+    a loud one, by situation. ``notes``: what a reader of the numbers has to
     know besides, one sentence each.
     """
 
@@ -42,6 +44,7 @@ class Results:
     starts: dict[str, list[Start]] = field(default_factory=dict)
     samples: dict[tuple[str, str], list[Sample]] = field(default_factory=dict)
     memory: dict[int, float] = field(default_factory=dict)
+    neighbours: dict[str, Neighbour] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     def values(self, case: str, candidate: str, name: str) -> list[float]:
@@ -67,6 +70,7 @@ class Results:
             "starts": starts,
             "samples": samples,
             "memory": list(self.memory.items()),
+            "neighbours": {name: dataclasses.asdict(each) for name, each in self.neighbours.items()},
             "notes": self.notes,
         }
 
@@ -76,6 +80,10 @@ class Results:
         starts = {name: [Start(**start) for start in each] for name, each in document["starts"].items()}
         results = cls(document["machine"], document["cases"], starts)
         results.memory = dict(document["memory"])
+        results.neighbours = {
+            name: Neighbour(**entry | {"alone": Quiet(**entry["alone"]), "beside": Quiet(**entry["beside"])})
+            for name, entry in document.get("neighbours", {}).items()
+        }
         results.notes = document["notes"]
         for entry in document["samples"]:
             case, candidate = entry["case"], entry["candidate"]

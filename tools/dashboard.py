@@ -80,8 +80,15 @@ ROWS: list[tuple[str, list[Panel]]] = [
                 "s",
                 [(_quantile(0.9, f"{M}_event_loop_delay_seconds"), "delay")],
             ),
-            ("Queued ids", "At MAX_QUEUED_IDS they are refused.", "short",
-             [(_gauge(f"{M}_queued_ids"), "{{instance}}")]),
+            (
+                "Queued ids",
+                "At MAX_QUEUED_IDS they are refused. Polls take no room.",
+                "short",
+                [
+                    (_gauge(f"{M}_queued_ids"), "{{instance}}"),
+                    (_gauge(f"{M}_waiting_polls"), "polls, {{instance}}"),
+                ],
+            ),
             ("CPU", "One core is all that a process can use.", "percentunit",
              [(_rate("process_cpu_seconds_total", by="instance"), "{{instance}}")]),
             ("Memory", "", "bytes", [(_gauge("process_resident_memory_bytes"), "{{instance}}")]),
@@ -204,6 +211,30 @@ ROWS: list[tuple[str, list[Panel]]] = [
                     (_gauge(f"{M}_waited_messages", by="caller", how="sum"), "waited for, {{caller}}"),
                     (_gauge(f"{M}_waiters"), "waiters, {{instance}}"),
                     (_gauge(f"{M}_watched_ids"), "messages, {{instance}}"),
+                ],
+            ),
+            (
+                "Queued and refused ids by caller",
+                "Each has its turn: who waits long, asks for much.",
+                "short",
+                [
+                    (_gauge(f"{M}_waiting_ids", by="caller", how="sum"), "queued, {{caller}}"),
+                    (_rate(f"{M}_refused_ids_total", by="caller"), "refused a second, {{caller}}"),
+                ],
+            ),
+            (
+                "The longest wait by caller",
+                "",
+                "s",
+                [(_gauge(f"{M}_longest_wait_seconds", by="caller"), "{{caller}}")],
+            ),
+            (
+                "Spoiled batches by caller",
+                "Three within a minute isolate a caller.",
+                "short",
+                [
+                    (_rate(f"{M}_spoiled_batches_total", by="caller"), "a second, {{caller}}"),
+                    (_gauge(f"{M}_isolated", by="caller", how="sum"), "isolated, {{caller}}"),
                 ],
             ),
             (

@@ -44,6 +44,11 @@ MISTAKES: tuple[StartMistake, ...] = (
         "UPSTREAM_TOKEN",
         (b"UPSTREAM_LOGIN=name-of-the-account",),
     ),
+    StartMistake(
+        "a maximum below the lifetime that grows to it",
+        "PENDING_TTL_MAX: is below PENDING_TTL; allowed: at least the 30 of PENDING_TTL",
+        _set("PENDING_TTL=30", "PENDING_TTL_MAX=20"),
+    ),
     StartMistake("`PORT=http`", "PORT: is not a whole number; allowed: 1 to 65535", _set("PORT=http")),
     StartMistake("`PORT=70000`", "PORT: is out of range; allowed: 1 to 65535", _set("PORT=70000")),
     StartMistake(

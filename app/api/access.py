@@ -16,6 +16,7 @@ from app.api.client_address import KEPT, caller_at, client_address
 from app.api.problems import problem
 from app.lookup.caller import Caller
 from app.settings.addresses import Network
+from app.settings.parsed import KeyHolder
 from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
@@ -38,7 +39,9 @@ class Access:
         self._app = app
         self._secrets = secrets
         self._proxies = tuple(proxies)
+        # Made once for each: making one takes longer than all else that is done here.
         self._caller_at = lru_cache(KEPT)(caller_at)
+        self._caller_with = lru_cache(KEPT)(_caller_with)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -54,7 +57,7 @@ class Access:
                 state["logged_caller"] = client_address(scope, self._proxies)
                 await unauthenticated(scope)(scope, receive, send)
                 return
-            state["logged_caller"], state["caller"] = holder.name, Caller(holder.name, holder.name, holder.digest)
+            state["logged_caller"], state["caller"] = holder.name, self._caller_with(holder)
         else:
             address = state["logged_caller"] = client_address(scope, self._proxies)
             state["caller"] = self._caller_at(address)
@@ -64,6 +67,10 @@ class Access:
 def unauthenticated(scope: Scope) -> Response:
     """The answer to a request without a key that is in force."""
     return problem(scope, "unauthenticated", headers={"WWW-Authenticate": CHALLENGE})
+
+
+def _caller_with(holder: KeyHolder) -> Caller:
+    return Caller(holder.name, holder.name, holder.digest)
 
 
 def credential(scope: Scope) -> bytes | None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from starlette.types import Scope
 
-from app.lookup.queue import Source
+from app.lookup.waiter import Source
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import trace_id_of

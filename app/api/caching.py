@@ -7,7 +7,7 @@ from starlette.responses import Response
 from starlette.types import Scope
 
 from app.lookup.engine import LookupResult
-from app.lookup.queue import Source
+from app.lookup.waiter import Source
 
 NO_STORE = {"Cache-Control": "no-store"}
 

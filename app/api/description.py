@@ -135,12 +135,13 @@ _HEADERS: Document = {
         {"type": "string", "pattern": '^"[0-9a-f]+"$'},
     ),
     "Cache-Control": _header(
-        "`private, max-age=N` with N = the whole lifetime of this kind of state, in seconds.",
+        "`private, max-age=N` with N = the whole lifetime of this kind of state while it is new, in seconds.",
         "private, max-age=60",
     ),
     "No-Store": _header("Not to be kept.", "no-store", {"type": "string", "const": "no-store"}),
     "Age": {
-        "description": "Whole seconds since the platform's reply; what is left of `max-age` is the difference.",
+        "description": "Whole seconds since the platform's reply; what is left of `max-age` is the difference. A "
+        "state that has lasted may be older: to ask again costs the platform nothing then.",
         "schema": {"type": "integer", "minimum": 0},
         "example": 3,
     },

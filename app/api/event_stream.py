@@ -8,7 +8,7 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.context import service_of
+from app.api.context import caller_of, service_of
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
 from app.api.request_context import DeferredResponse, is_head
@@ -91,7 +91,7 @@ async def stream_message_states(
     if is_head(request.scope):
         return StreamingResponse(iter(()), headers=_HEADERS, media_type=_MEDIA_TYPE)
     try:
-        subscription = service.watcher.subscribe(ids, detail, request.state.caller)
+        subscription = service.watcher.subscribe(ids, detail, caller_of(request.scope))
     except Overloaded as failure:
         return failure_problem(request.scope, ids[0], failure)
     return DeferredResponse(_Stream(service.watcher, subscription, service.jitter))

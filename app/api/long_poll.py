@@ -8,15 +8,15 @@ from starlette.types import Receive, Scope, Send
 
 from app.api.access import unauthenticated
 from app.api.caching import etag, if_none_match, matches, state_response, wants_fresh
-from app.api.context import service_of
+from app.api.context import caller_of, service_of
 from app.api.problems import failure_problem
 from app.api.request_context import DeferredResponse
 from app.api.schemas import state_body
 from app.lookup.engine import LookupResult
 from app.lookup.failures import AccountLocked, CredentialsRejected, DeadlinePassed, MessageNotFound, Overloaded
-from app.lookup.queue import Source
 from app.lookup.record import MessageRecord, Outcome
 from app.lookup.subscriptions import Snapshot, Subscription
+from app.lookup.waiter import Source
 from app.lookup.watcher import Watcher
 
 ROUTE = "/messages/{id}/state?wait"
@@ -28,7 +28,7 @@ def wait_for_state(request: Request, id_: int, detail: bool, seconds: int) -> Re
     watcher = service_of(request).watcher
     request.scope["state"]["route"] = ROUTE
     try:
-        subscription = watcher.subscribe([id_], detail, request.state.caller)
+        subscription = watcher.subscribe([id_], detail, caller_of(request.scope))
     except Overloaded as failure:
         return failure_problem(request.scope, id_, failure)
     return DeferredResponse(_Wait(watcher, subscription, seconds))

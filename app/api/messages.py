@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from app.api import catalogue
 from app.api.caching import NO_STORE, state_response, wants_fresh
-from app.api.context import service_of
+from app.api.context import caller_of, service_of
 from app.api.long_poll import wait_for_state
 from app.api.problems import failure_entry, failure_problem, responses
 from app.api.quotas import over_quota
@@ -52,7 +52,9 @@ async def get_message_state(
         return refusal
     if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
-    answers = await service.engine.lookup([id_], detail, fresh=wants_fresh(request.scope), caller=request.state.caller)
+    answers = await service.engine.lookup(
+        [id_], detail, fresh=wants_fresh(request.scope), caller=caller_of(request.scope)
+    )
     request.scope["state"]["results"] = answers
     found = answers[id_]
     if isinstance(found.answer, LookupFailure):
@@ -105,7 +107,7 @@ async def get_message_states(
         if isinstance(each.answer, MessageRecord):
             written[id_] = state_body(each.answer, batch.detail)
 
-    found = await service.engine.lookup(batch.ids, batch.detail, on_result=write, caller=request.state.caller)
+    found = await service.engine.lookup(batch.ids, batch.detail, on_result=write, caller=caller_of(request.scope))
     request.scope["state"]["results"] = found
     first, answer = next((id_, each.answer) for id_, each in found.items())
     if isinstance(answer, LookupFailure) and not any(_is_definite(each.answer) for each in found.values()):

@@ -5,6 +5,7 @@ from collections import Counter, OrderedDict
 from starlette.requests import Request
 from starlette.responses import Response
 
+from app.api.context import caller_of
 from app.api.problems import problem
 from app.api.request_context import is_head
 from app.lookup.caller import Caller
@@ -75,5 +76,5 @@ def over_quota(request: Request, quotas: Quotas, ids: int) -> Response | None:
     """
     if is_head(request.scope):
         return None
-    wait = quotas.charge(request.state.caller, ids)
+    wait = quotas.charge(caller_of(request.scope), ids)
     return problem(request.scope, "rate-limited", retry_after=wait) if wait else None

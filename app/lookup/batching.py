@@ -5,7 +5,8 @@ The rules themselves are in ``resolution.py``; this is their memory between batc
 
 import logging
 import math
-from collections.abc import Collection, Iterable
+from collections import OrderedDict
+from collections.abc import Collection, Container, Iterable
 
 from app.lookup.failures import RepeatedRequest
 from app.lookup.policy import Clock
@@ -32,7 +33,7 @@ class Batching:
     def __init__(self, clock: Clock, *, batch_size: int) -> None:
         self._clock = clock
         self.batch_size = batch_size
-        self._poison_until: dict[int, float] = {}
+        self._poison_until: OrderedDict[int, float] = OrderedDict()
         self._off_until = -math.inf
         self._known_at: dict[int, float] = {}
         self.repeated: dict[int, tuple[float, RepeatedRequest]] = {}
@@ -47,15 +48,21 @@ class Batching:
         """How many ids one request may hold now."""
         return self.batch_size if self.enabled else 1
 
+    @property
+    def poison(self) -> Container[int]:
+        """The ids that spoiled a batch not long ago, to be asked alone."""
+        now = self._clock()
+        while self._poison_until and next(iter(self._poison_until.values())) <= now:
+            self._poison_until.popitem(last=False)
+        return self._poison_until
+
     def is_poison(self, id_: int) -> bool:
         """Whether the id spoiled a batch not long ago."""
-        until = self._poison_until.get(id_)
-        if until is None:
-            return False
-        if until <= self._clock():
-            del self._poison_until[id_]
-            return False
-        return True
+        return id_ in self.poison
+
+    def answered_since(self, seconds: float) -> bool:
+        """Whether the platform has answered anybody with a state after this second."""
+        return any(seen > seconds for seen in self._known_at.values())
 
     def canary(self, avoid: Collection[int]) -> int | None:
         """The id answered last that is none of ``avoid``; None where none was answered lately."""
@@ -104,12 +111,13 @@ class Batching:
             self._stop()
 
     def _blame(self, ids: Iterable[int]) -> None:
-        now = self._clock()
-        if len(self._poison_until) > MAX_POISON:
-            self._poison_until = {id_: until for id_, until in self._poison_until.items() if until > now}
         for id_ in ids:
-            self._poison_until[id_] = now + POISON_SECONDS
+            # At the end, so that the oldest are always first.
+            self._poison_until.pop(id_, None)
+            self._poison_until[id_] = self._clock() + POISON_SECONDS
             self._known_at.pop(id_, None)
+        while len(self._poison_until) > MAX_POISON:
+            self._poison_until.popitem(last=False)
 
     def _stop(self) -> None:
         if self.enabled:

@@ -19,3 +19,6 @@ class Caller:
 
 INTERNAL = Caller("", "internal")
 """The service itself, where it asks for nobody in particular."""
+
+POLLS = Caller("polls of the watcher", "polls")
+"""The watcher, which asks for all who wait for changes. No key's name has a space."""

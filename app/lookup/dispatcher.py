@@ -26,9 +26,10 @@ from app.lookup.failures import (
     RepeatedRequest,
     TimedOut,
 )
+from app.lookup.isolation import two_of_several_callers
 from app.lookup.lifetimes import Cached, Update
 from app.lookup.policy import Clock, Permit, Policy
-from app.lookup.queue import Entry, Queue
+from app.lookup.queue import Batch, Queue
 from app.lookup.record import Cacheable
 from app.lookup.resolution import Findings, Outcome, Resolution
 from app.telemetry.redaction import Own
@@ -70,14 +71,30 @@ class Platform(Protocol):
 
 
 class _Batch:
-    """Entries that left the queue together, and what is still to be asked for them."""
+    """Entries that left the queue together, and what is still to be asked for them.
 
-    __slots__ = ("open", "resolution")
+    ``blamed``: the callers that it was laid to that the platform refused it.
+    """
 
-    def __init__(self, entries: list[Entry], batching: Batching) -> None:
-        self.open = {entry.id: entry for entry in entries}
-        asked = {entry.id: entry.detail for entry in entries}
-        self.resolution = Resolution(asked, batch_size=batching.batch_size, find_canary=batching.canary)
+    __slots__ = ("began_at", "blamed", "entries", "isolated", "open", "resolution")
+
+    def __init__(self, batch: Batch, batching: Batching, began_at: float) -> None:
+        self.entries, self.isolated = batch
+        self.blamed: set[str] = set()
+        self.began_at = began_at
+        self.open = {entry.id: entry for entry in self.entries}
+        asked = {entry.id: entry.detail for entry in self.entries}
+        # Not by a method of this object, which would hold itself.
+        pick_two = partial(two_of_several_callers, self.entries)
+        self.resolution = Resolution(
+            asked, batch_size=batching.batch_size, find_canary=batching.canary, pick_two=pick_two
+        )
+
+    @property
+    def yields(self) -> bool:
+        """Whether new ids go before its next request: only those that a split of others holds up have waited enough."""
+        request = self.resolution.request
+        return self.isolated or request is None or not request.splits
 
     @property
     def deadline(self) -> float:
@@ -125,6 +142,7 @@ class Dispatcher:
         self._readers: set[asyncio.Task[None]] = set()
         self._starting = False
         self._follow_ups: deque[_Batch] = deque()
+        self._new_is_next = False
         self._reading = asyncio.Lock()
 
     @property
@@ -169,21 +187,30 @@ class Dispatcher:
             self._workers.discard(task)
 
     def _next_batch(self) -> _Batch | None:
-        if self._follow_ups:
-            return self._follow_ups.popleft()
+        """A follow-up or a new batch: in turn, but for the parts of a split batch, which are always first."""
+        if self._follow_ups and not (self._new_is_next and self._follow_ups[0].yields):
+            return self._next_follow_up()
         refusal = self._policy.refusal()
         if refusal is not None:
             self._queue.refuse(refusal)
-            return None
-        entries = self._queue.next_batch(self._batching.limit, self._batching.is_poison)
-        return _Batch(entries, self._batching) if entries else None
+        else:
+            batch = self._queue.next_batch(self._batching.limit, self._batching.poison)
+            if batch is not None:
+                self._new_is_next = batch.isolated
+                return _Batch(batch, self._batching, self._clock())
+        return self._next_follow_up() if self._follow_ups else None
+
+    def _next_follow_up(self) -> _Batch:
+        batch = self._follow_ups.popleft()
+        self._new_is_next = batch.yields
+        return batch
 
     async def _serve(self, batch: _Batch) -> None:
         """Send one request of a batch, and see to its reply."""
         request = batch.resolution.request
         assert request is not None  # noqa: S101 - batches without one are not kept
-        waiters = [waiter for entry in batch.open.values() for waiter in entry.waiters]
-        serving.set([waiter.span for waiter in waiters if waiter.span is not None])
+        asking = (same for entry in batch.open.values() for same in entry.askers.values())
+        serving.set([waiter.span for same in asking for waiter in same if waiter.span is not None])
         # An empty reply says more about an id that is under suspicion than about the platform.
         id_, *others = request.asked
         alone = not (others or request.splits or self._batching.is_poison(id_))
@@ -283,8 +310,11 @@ class Dispatcher:
         """Take an outcome, deliver the answers, and put what follows at the head of the line."""
         findings = batch.resolution.receive(outcome, self._policy.refusal())
         self._batching.learn(findings)
+        if findings.poison:
+            poison = {*findings.poison}
+            self._queue.blame([entry for entry in batch.entries if entry.id in poison], batch.blamed)
         if findings.all_refused:
-            self._policy.circuit_breaker.count(failed=True)
+            self._give_up(batch)
         await self._deliver(batch, findings)
         if findings.alone:
             self._queue.put_back([batch.open.pop(id_) for id_ in findings.alone])
@@ -293,6 +323,14 @@ class Dispatcher:
         else:
             self._end(batch)
         self.wake()
+
+    def _give_up(self, batch: _Batch) -> None:
+        """No part of a batch was accepted: it is the platform, or all ids are poison."""
+        if not batch.isolated:
+            self._policy.circuit_breaker.count(failed=True)
+        # A platform that answers others meanwhile is not sick. Of several callers nobody knows whose ids it were.
+        if batch.isolated or self._batching.answered_since(batch.began_at):
+            self._queue.blame(batch.entries, batch.blamed, where_it_is_one=True)
 
     async def _deliver(self, batch: _Batch, findings: Findings) -> None:
         woken = 0
@@ -313,6 +351,8 @@ class Dispatcher:
 
     def _end(self, batch: _Batch) -> None:
         """Nobody is left without an answer, whatever happened."""
+        if batch.isolated:
+            self._queue.end_isolated()
         for entry in batch.open.values():
             self._queue.answer(entry, LookupFailure("the request ended without an answer"))
         batch.open.clear()
@@ -331,7 +371,7 @@ class Dispatcher:
 
     @property
     def _something_waits(self) -> bool:
-        return bool(self._follow_ups) or len(self._queue) > 0
+        return bool(self._follow_ups) or self._queue.may_be_sent
 
     @property
     def _may_read_beside(self) -> bool:

@@ -12,8 +12,9 @@ from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
 from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock, CredentialLockout, Policy
-from app.lookup.queue import Queue, Source
+from app.lookup.queue import Queue, Watching
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
+from app.lookup.waiter import Source
 from app.telemetry.logs import request_id_of_log
 from app.telemetry.tracing import current_span
 
@@ -55,6 +56,7 @@ class Engine:
         on_update: OnUpdate = lambda _id, _update: None,
         on_request: OnRequest = lambda _result, _seconds, _entries: None,
         renew_credentials: Callable[[], bool] = lambda: False,
+        watching: Watching = lambda _id: (),
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         self._cache = cache
@@ -66,7 +68,7 @@ class Engine:
         self.failures: Counter[str] = Counter()
         self.policy = Policy(clock, longest_lockout=longest_lockout, jitter=jitter)
         self.batching = Batching(clock, batch_size=batch_size)
-        self.queue = Queue(clock, deadline=deadline, max_queued=max_queued)
+        self.queue = Queue(clock, deadline=deadline, max_queued=max_queued, watching=watching)
         self.dispatcher = Dispatcher(
             platform,
             self.queue,
@@ -93,7 +95,7 @@ class Engine:
         """An answer for each distinct id, in the order asked. Never raises LookupFailure: failures are answers.
 
         ``fresh`` asks the platform anew, except for final states that are known with the detail asked for. ``caller``
-        is who asks.
+        is who asks. ``POLLS`` has no deadline, and no answer for an id that nobody watches any more.
         ``on_result`` is called with each result as soon as it is there, while the platform may still work on others.
         """
         distinct = list(dict.fromkeys(ids))
@@ -145,7 +147,9 @@ class Engine:
                 self.dispatcher.wake()
                 # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
                 await waiter.done
-        return results if not missing or len(distinct) == 1 else {id_: results[id_] for id_ in distinct}
+        if not missing or len(distinct) == 1:
+            return results
+        return {id_: results[id_] for id_ in distinct if id_ in results}
 
     async def report(self, reports: Sequence[MessageRecord]) -> None:
         """Take what the platform reports by itself: late, twice, in any order, and without parts and price."""

@@ -3,152 +3,121 @@
 Passive: callers add ids, the dispatcher takes batches and hands in answers. Nothing here starts a task or asks anybody.
 
     waiter = queue.add([82216, 82217], detail=False, on_answer=take)   # take(id, answer, source) for each id
-    batch = queue.next_batch(limit=100, is_alone=batching.is_poison)   # the oldest entries that may travel together
-    queue.answer(batch[0], answer)                                     # calls take for everybody who waits for this id
+    batch = queue.next_batch(limit=100, apart=batching.poison)         # entries that may travel together, in turns
+    queue.answer(batch.entries[0], answer)                             # calls take for everybody who waits for this id
     await waiter.done                                                  # every id of this waiter is answered
 
 Guarantees: every waiter gets exactly one answer for each of its ids, at the latest at its deadline. A waiter that
 leaves (its ``done`` is cancelled) takes nothing from the others; an entry that nobody waits for any more is dropped
 before it is sent, and once sent it stays until it is answered, for the cache. Who wants detail never joins an entry
 that was sent without it. ``close`` answers everybody, and nothing may be added afterwards.
+
+Whose id goes with the next request: one of each caller in turn (``turns.py``). The watcher's polls (the caller
+``POLLS``) have no deadline and take no room: they fill what the callers leave of a request, and have a quarter of it
+always. Ids that must be asked alone, and those of isolated callers (``isolation.py``), have every second request at
+most while others wait.
 """
 
 import asyncio
 import logging
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
-from enum import StrEnum
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Container, Iterable
+from typing import NamedTuple
 
-from app.lookup.caller import INTERNAL, Caller
+from app.lookup.caller import INTERNAL, POLLS, Caller
 from app.lookup.failures import DeadlinePassed, LookupFailure, Overloaded
+from app.lookup.isolation import Isolation
 from app.lookup.policy import Clock
 from app.lookup.record import Answer
+from app.lookup.turns import Turns
+from app.lookup.waiter import Entry, OnAnswer, Source, Waiter
+
+POLLS_SHARE = 4
+"""One place in so many is the polls': a quarter of each request, or every fourth request where it has fewer places."""
+
+Watching = Callable[[int], Iterable[Caller]]
+"""The callers that watch an id."""
 
 log = logging.getLogger(__name__)
 
 
-class Source(StrEnum):
-    """Where an answer came from."""
+class Batch(NamedTuple):
+    """Entries to be asked in one request, at least one. ``isolated``: nobody's but those of isolated callers."""
 
-    CACHE = "cache"
-    JOINED = "joined"
-    """From a request for somebody who had asked before."""
-    UPSTREAM = "upstream"
-    REFUSED = "refused"
-    """From nowhere: the platform was not asked."""
-
-
-OnAnswer = Callable[[int, Answer, Source], None]
-"""Takes each answer to a question as soon as it is there."""
-
-
-class Waiter:
-    """One caller's question: the ids that are still ``open``, and ``done`` once none is.
-
-    ``caller`` is who asks, ``span`` its span in a trace, ``request_id`` its request in the log, where there is one.
-    """
-
-    __slots__ = ("_joined", "_on_answer", "caller", "deadline", "done", "open", "request_id", "span")
-
-    def __init__(
-        self,
-        on_answer: OnAnswer,
-        deadline: float,
-        *,
-        caller: Caller = INTERNAL,
-        span: object = None,
-        request_id: str | None = None,
-    ) -> None:
-        self._on_answer = on_answer
-        self._joined: set[int] = set()
-        self.caller = caller
-        self.deadline = deadline
-        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.span = span
-        self.request_id = request_id
-        self.open: set[int] = set()
-
-    def join(self, id_: int, *, first: bool) -> None:
-        """Wait for an id; ``first``: nobody has waited for its entry before."""
-        self.open.add(id_)
-        if not first:
-            self._joined.add(id_)
-
-    def take(self, id_: int, answer: Answer, source: Source = Source.UPSTREAM) -> bool:
-        """Take one answer. Returns whether it was the last one, so that the caller goes on."""
-        if self.done.done():
-            return False
-        self.open.discard(id_)
-        try:
-            self._on_answer(id_, answer, Source.JOINED if id_ in self._joined else source)
-        except Exception as error:
-            # What a caller does with an answer must not harm those who wait for the same reply.
-            self.done.set_exception(error)
-            return True
-        if self.open:
-            return False
-        self.done.set_result(None)
-        return True
-
-    def take_all(self, ids: Iterable[int], answer: Answer, source: Source = Source.UPSTREAM) -> None:
-        """Take the same answer for several ids."""
-        for id_ in list(ids):
-            self.take(id_, answer, source)
-
-
-class Entry:
-    """One id that is queued or in flight, with everybody who waits for it."""
-
-    __slots__ = ("alone", "deadline", "detail", "id", "waiters")
-
-    def __init__(self, id_: int, detail: bool) -> None:
-        self.id = id_
-        self.detail = detail
-        self.alone = False
-        self.deadline = 0.0
-        self.waiters: list[Waiter] = []
-
-    def add(self, waiter: Waiter) -> None:
-        """One more who waits; the entry lives as long as any of them has time."""
-        waiter.join(self.id, first=not self.waiters)
-        self.waiters.append(waiter)
-        self.deadline = max(self.deadline, waiter.deadline)
-
-    @property
-    def wanted(self) -> bool:
-        """Whether anybody still waits."""
-        for waiter in self.waiters:  # noqa: SIM110 - any() makes a generator for each id
-            if not waiter.done.done():
-                return True
-        return False
+    entries: list[Entry]
+    isolated: bool
 
 
 class Queue:
-    """Entries that wait for a request, oldest first, and those in flight.
+    """Entries that wait for a request, and those in flight.
 
     ``deadline``: seconds in which each waiter has its answers. ``max_queued``: ids that may wait; what does not fit is
-    answered with ``Overloaded``.
+    answered with ``Overloaded``. ``watching``: for whom the watcher polls. ``refused`` counts ids that did not fit, by
+    the callers' labels.
     """
 
-    def __init__(self, clock: Clock, *, deadline: float, max_queued: int) -> None:
+    def __init__(self, clock: Clock, *, deadline: float, max_queued: int, watching: Watching = lambda _id: ()) -> None:
         self._clock = clock
         self._deadline = deadline
         self._max_queued = max_queued
-        self._queued: OrderedDict[int, Entry] = OrderedDict()
+        self._watching = watching
+        # What callers wait for. What is polled and nobody asks for stands in _polled alone.
+        self._queued: dict[int, Entry] = {}
+        self._polled: dict[int, Entry] = {}
+        self._turns = Turns(Entry.is_asked_by, self._drop, self._leave)
+        self._polls = Turns(self._is_wanted, self._drop, self._leave)
+        self._isolated = Turns(self._is_wanted, self._drop, self._leave)
+        self._isolated_in_flight = False
+        self._apart_is_next = False
+        self._polls_are_next_in = POLLS_SHARE
+        # Who goes with requests of their own, in the order of the next turns; True: with one id each.
+        self._apart = deque(((self._turns, True), (self._polls, True), (self._isolated, False), (self._isolated, True)))
         # Keyed by detail: an id may be in flight twice, since the second caller wanted more than the first.
         self._in_flight: dict[bool, dict[int, Entry]] = {False: {}, True: {}}
         # All deadlines are equally long, so the oldest waiter is the first to run out of time: one timer serves all.
         self._waiters: deque[Waiter] = deque()
+        self._polling: list[Waiter] = []
         self._timer: asyncio.TimerHandle | None = None
+        self.isolation = Isolation(clock)
+        self.refused: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        """Ids that wait for a request."""
+        """Ids that callers wait for, and that wait for a request."""
         return len(self._queued)
+
+    @property
+    def waiting_polls(self) -> int:
+        """Ids to be polled, which no caller waits for and no request has had room for."""
+        return len(self._polled)
+
+    @property
+    def may_be_sent(self) -> bool:
+        """Whether there is a next batch."""
+        return bool(self._turns.lines or self._polls.lines) or (
+            bool(self._isolated.lines) and not self._isolated_in_flight
+        )
 
     @property
     def in_flight(self) -> int:
         """Ids that have been taken and are not answered yet."""
         return sum(map(len, self._in_flight.values()))
+
+    def waiting(self) -> dict[str, tuple[int, float]]:
+        """By the callers' labels: how many of their ids are queued, and for how many seconds the oldest has been."""
+        now = self._clock()
+        found: dict[str, tuple[int, float]] = {}
+        for line in (*self._turns.lines.values(), *self._isolated.lines.values()):
+            try:
+                asked_at = line.oldest.askers[line.caller.identity][0].deadline - self._deadline
+            except (StopIteration, RuntimeError, KeyError):
+                continue  # metrics are read by another thread, and this line has just ended or changed
+            if line.caller is not POLLS:
+                ids, seconds = found.get(line.caller.label, (0, 0.0))
+                found[line.caller.label] = ids + len(line), max(seconds, now - asked_at)
+        return found
+
+    # --- who waits ---
 
     def add(
         self,
@@ -161,102 +130,260 @@ class Queue:
         request_id: str | None = None,
     ) -> Waiter:
         """Wait for distinct ids, of which there is at least one. ``on_answer`` must not add to the queue."""
-        waiter = Waiter(on_answer, self._clock() + self._deadline, caller=caller, span=span, request_id=request_id)
+        deadline = -math.inf if caller is POLLS else self._clock() + self._deadline
+        waiter = Waiter(on_answer, deadline, caller=caller, span=span, request_id=request_id)
+        turns = self._isolated if caller.identity in self.isolation.callers else self._turns
         refused: list[int] = []
         for id_ in ids:
-            entry = self._entry(id_, detail)
-            if entry is None:
+            entry = self._in_flight[True].get(id_) or (None if detail else self._in_flight[False].get(id_))
+            if entry is not None:
+                entry.add(waiter, detail)
+            elif caller is POLLS:
+                self._add_poll(id_, detail, waiter)
+            elif (entry := self._queued.get(id_)) is not None:
+                if entry.add(waiter, detail):
+                    turns.add(caller, entry)
+            elif len(self._queued) >= self._max_queued and not self._make_room(caller, turns):
                 refused.append(id_)
-                waiter.join(id_, first=True)
+                waiter.open.add(id_)
             else:
-                entry.add(waiter)
+                entry = self._no_longer_polled(id_, detail, waiter) if id_ in self._polled else None
+                entry = self._queued[id_] = entry or Entry(id_, detail, waiter)
+                turns.add(caller, entry)
+        if caller is POLLS:
+            self._polling = [each for each in self._polling if not each.done.done()] + [waiter]
+            return waiter
         while self._waiters and self._waiters[0].done.done():
             self._waiters.popleft()
         self._waiters.append(waiter)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._deadline, self._expire)
         if refused:
-            log.log(Overloaded.log_level, "the queue is full: ids are refused (MAX_QUEUED_IDS)")
-            waiter.take_all(refused, Overloaded("too many ids are queued", retry_after=1), Source.REFUSED)
+            self._refuse(refused, [waiter])
         return waiter
 
-    def next_batch(self, limit: int, is_alone: Callable[[int], bool]) -> list[Entry]:
-        """Take the oldest entries that may travel together, at most ``limit``; empty where nothing waits.
+    def _no_longer_polled(self, id_: int, detail: bool, waiter: Waiter) -> Entry:
+        """The entry of an id that has waited for room: from now on it leaves at the turn of its caller."""
+        entry = self._polled.pop(id_)
+        self._leave(entry)
+        entry.add(waiter, detail)
+        return entry
 
-        ``is_alone`` says of an id that it must be asked alone.
+    def _make_room(self, caller: Caller, turns: Turns) -> bool:
+        """Refuse the newest id of the caller with the most of them; False where that is the one who comes."""
+        own = turns.lines.get(caller.identity)
+        while len(self._queued) >= self._max_queued:
+            longest = [each for each in (self._turns.longest(), self._isolated.longest()) if each is not None]
+            line = max(longest, key=len, default=None)
+            if line is None or len(line) <= (len(own) if own is not None else 0) + 1:
+                return False
+            entry = line.newest
+            for each in (self._turns, self._isolated):
+                each.remove(line.caller.identity, entry.id)
+            waiters = entry.forget(line.caller)
+            self._refuse([entry.id], waiters)
+            self._after_leaving(entry)
+        return True
+
+    def _refuse(self, ids: list[int], waiters: list[Waiter]) -> None:
+        log.log(Overloaded.log_level, "the queue is full: ids are refused (MAX_QUEUED_IDS)")
+        for waiter in waiters:
+            self.refused[waiter.caller.label] += len(ids)
+            waiter.take_all(ids, Overloaded("too many ids are queued", retry_after=1), Source.REFUSED)
+
+    def _add_poll(self, id_: int, detail: bool, waiter: Waiter) -> None:
+        entry = self._queued.get(id_) or self._polled.get(id_)
+        if entry is not None:
+            entry.add(waiter, detail)
+            return
+        entry = self._polled[id_] = Entry(id_, detail, waiter)
+        self._poll_turns(id_).add(POLLS, entry)
+
+    def _poll_turns(self, id_: int) -> Turns:
+        """Where an id has its turn that only isolated callers watch, or others too."""
+        isolated = self.isolation.callers
+        if not isolated:
+            return self._polls
+        watching = list(self._watching(id_))
+        only = bool(watching) and all(caller.identity in isolated for caller in watching)
+        return self._isolated if only else self._polls
+
+    # --- batches ---
+
+    def next_batch(self, limit: int, apart: Container[int]) -> Batch | None:
+        """Take the entries whose turn it is, at most ``limit``; None where nothing may be sent now.
+
+        ``apart`` has the ids that must be asked alone. An isolated batch holds up the next one until
+        ``end_isolated``.
         """
-        batch: list[Entry] = []
-        dropped: list[int] = []
-        for entry in self._queued.values():
-            if not entry.wanted:
-                dropped.append(entry.id)
-            elif entry.alone or limit == 1 or is_alone(entry.id):
-                if not batch:
-                    batch.append(entry)
-                    break
-            else:
-                batch.append(entry)
-                if len(batch) >= limit:
-                    break
-        for id_ in dropped:
-            del self._queued[id_]
-        for entry in batch:
-            del self._queued[entry.id]
+        if self.isolation.callers:
+            for caller in self.isolation.release():
+                self._isolated.move(caller, self._turns)
+        if not self.may_be_sent:
+            return None
+        batch = None
+        if self._apart_is_next and (self._turns.alone or self._polls.alone or self._isolated.lines):
+            self._apart_is_next = False
+            batch = self._next_apart(limit, apart)
+        if batch is None:
+            batch = self._next_together(limit, apart)
+            self._apart_is_next = batch is not None
+            if batch is None:
+                batch = self._next_apart(limit, apart)
+                if batch is None:
+                    return None
+        for entry in batch.entries:
+            if POLLS.identity in entry.askers:
+                self._polled.pop(entry.id, None)
+                entry.extend(self._clock() + self._deadline)
+            self._queued.pop(entry.id, None)
             self._in_flight[entry.detail][entry.id] = entry
         return batch
+
+    def _next_together(self, limit: int, apart: Container[int]) -> Batch | None:
+        polled = len(self._polled) if self._polls.lines else 0
+        if not polled:
+            entries = self._turns.take(limit, apart)
+        elif limit >= POLLS_SHARE:
+            entries = self._turns.take(limit - min(polled, math.ceil(limit / POLLS_SHARE)), apart)
+            entries += self._polls.take(limit - len(entries), apart)
+            entries += self._turns.take(limit - len(entries), apart)
+        else:
+            self._polls_are_next_in = self._polls_are_next_in % POLLS_SHARE + 1
+            first, then = self._turns, self._polls
+            if self._polls_are_next_in == POLLS_SHARE:
+                first, then = then, first
+            entries = first.take(limit, apart)
+            entries += then.take(limit - len(entries), apart)
+        return Batch(entries, isolated=False) if entries else None
+
+    def _next_apart(self, limit: int, apart: Container[int]) -> Batch | None:
+        for _ in range(len(self._apart)):
+            turns, alone = self._apart[0]
+            self._apart.rotate(-1)
+            isolated = turns is self._isolated
+            if isolated and self._isolated_in_flight:
+                continue
+            entries = turns.take_alone() if alone else turns.take(limit, apart)
+            if entries:
+                self._isolated_in_flight = self._isolated_in_flight or isolated
+                return Batch(entries, isolated)
+        return None
+
+    def end_isolated(self) -> None:
+        """The isolated batch that was in flight has its answers."""
+        self._isolated_in_flight = False
+
+    def blame(self, entries: Iterable[Entry], blamed: set[str], *, where_it_is_one: bool = False) -> None:
+        """These entries spoiled a batch: so did the callers that asked for them, or watch them where they were polled.
+
+        ``blamed``: the identities of those whom the same batch has been laid to before; the new ones are added.
+        ``where_it_is_one``: of several callers none is blamed.
+        """
+        callers: dict[str, Caller] = {}
+        for entry in entries:
+            for identity, waiters in entry.askers.items():
+                asking = self._watching(entry.id) if identity == POLLS.identity else (waiters[0].caller,)
+                callers.update((caller.identity, caller) for caller in asking)
+        if where_it_is_one and len(callers) > 1:
+            return
+        for identity in callers.keys() - blamed:
+            blamed.add(identity)
+            if self.isolation.blame(callers[identity]):
+                self._isolate(callers[identity])
+
+    def _isolate(self, caller: Caller) -> None:
+        """Its ids share no request with those of others from now on; nor do polls for isolated callers alone."""
+        self._turns.move(caller, self._isolated)
+        for id_, entry in self._polled.items():
+            if self._poll_turns(id_) is self._isolated:
+                self._polls.remove(POLLS.identity, id_)
+                self._isolated.add(POLLS, entry)
+
+    # --- answers ---
 
     def answer(self, entry: Entry, answer: Answer) -> int:
         """The answer of an entry in flight. Returns how many waiters go on, since it was their last one."""
         del self._in_flight[entry.detail][entry.id]
-        return _answer(entry, answer)
+        return entry.answer(answer)
 
     def put_back(self, entries: Iterable[Entry]) -> None:
-        """Let entries in flight wait again, first in the queue, each to be asked alone."""
+        """Let entries in flight wait again, each to be asked alone, at the heads of their callers' lines."""
         for entry in reversed(list(entries)):
             del self._in_flight[entry.detail][entry.id]
-            queued = self._queued.get(entry.id)
-            if queued is None:
-                queued = entry
-            else:
+            queued = self._queued.get(entry.id) or self._polled.get(entry.id)
+            if queued is not None:
                 # Asked twice, with detail and without; one question now serves both.
-                queued.detail = queued.detail or entry.detail
-                for waiter in entry.waiters:
-                    queued.add(waiter)
-            queued.alone = True
-            self._queued[entry.id] = queued
-            self._queued.move_to_end(entry.id, last=False)
+                self._leave(queued)
+                for waiter in queued.waiters:
+                    entry.add(waiter, queued.detail)
+            entry.ask_alone()
+            self._polled.pop(entry.id, None)
+            callers = [waiters[0].caller for waiters in entry.askers.values()]
+            for caller in callers:
+                if caller is POLLS:
+                    if len(callers) == 1:
+                        self._polled[entry.id] = entry
+                        self._poll_turns(entry.id).put_back(caller, entry)
+                else:
+                    self._queued[entry.id] = entry
+                    turns = self._isolated if caller.identity in self.isolation.callers else self._turns
+                    turns.put_back(caller, entry)
 
     def refuse(self, failure: LookupFailure) -> None:
         """Answer everything that is queued, and leave alone what is in flight."""
-        entries = list(self._queued.values())
-        self._queued.clear()
+        entries = [*self._queued.values(), *self._polled.values()]
+        self._forget_queued()
         for entry in entries:
-            _answer(entry, failure)
+            entry.answer(failure)
 
     def close(self, failure: LookupFailure) -> None:
         """Answer everybody now, and forget everything."""
-        for waiter in self._waiters:
+        for waiter in (*self._waiters, *self._polling):
             waiter.take_all(waiter.open, failure)
         self._waiters.clear()
-        self._queued.clear()
+        self._polling.clear()
+        self._forget_queued()
         for entries in self._in_flight.values():
             entries.clear()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
-    def _entry(self, id_: int, detail: bool) -> Entry | None:
-        """The entry to join: one in flight that serves, one in the queue, or a new one if there is room."""
-        in_flight = self._in_flight[True].get(id_) or (None if detail else self._in_flight[False].get(id_))
-        if in_flight is not None:
-            return in_flight
-        entry = self._queued.get(id_)
-        if entry is None:
-            if len(self._queued) >= self._max_queued:
-                return None
-            entry = self._queued[id_] = Entry(id_, detail)
-        entry.detail = entry.detail or detail
-        return entry
+    # --- what is no longer queued ---
+
+    def _is_wanted(self, entry: Entry, caller: Caller) -> bool:
+        wanted = entry.is_asked_by(caller)
+        if caller is POLLS:
+            return wanted and any(True for _ in self._watching(entry.id))
+        return wanted
+
+    def _drop(self, entry: Entry, caller: Caller) -> None:
+        """A caller has left, or nobody watches an id any more."""
+        for waiter in entry.forget(caller):
+            waiter.leave_out(entry.id)
+        self._after_leaving(entry)
+
+    def _after_leaving(self, entry: Entry) -> None:
+        """One caller fewer waits for an entry; it stays for the others, or for the watcher."""
+        if not entry.askers:
+            self._queued.pop(entry.id, None)
+            self._polled.pop(entry.id, None)
+        elif entry.askers.keys() == {POLLS.identity} and self._queued.pop(entry.id, None) is not None:
+            self._polled[entry.id] = entry
+            self._poll_turns(entry.id).add(POLLS, entry)
+
+    def _leave(self, entry: Entry) -> None:
+        """An entry has no turn any more."""
+        for identity in entry.askers:
+            for turns in (self._turns, self._isolated, self._polls):
+                turns.remove(identity, entry.id)
+
+    def _forget_queued(self) -> None:
+        self._queued.clear()
+        self._polled.clear()
+        for turns in (self._turns, self._isolated, self._polls):
+            turns.clear()
 
     def _expire(self) -> None:
         now = self._clock()
@@ -267,10 +394,3 @@ class Queue:
         if self._waiters:
             left = max(self._waiters[0].deadline - now, 0.001)
             self._timer = asyncio.get_running_loop().call_later(left, self._expire)
-
-
-def _answer(entry: Entry, answer: Answer) -> int:
-    going_on = 0
-    for waiter in entry.waiters:
-        going_on += waiter.take(entry.id, answer)
-    return going_on

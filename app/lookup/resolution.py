@@ -23,6 +23,13 @@ Outcome = Mapping[int, Answer] | LookupFailure
 """What became of a request: the answers of its reply, or why there are none."""
 FindCanary = Callable[[Collection[int]], int | None]
 """An id that the platform has answered lately and that is none of these; None where there is none."""
+PickTwo = Callable[[list[list[int]]], Collection[int]]
+"""Two ids of parts that have not been asked, or one where there is but one: where both are refused, all may be."""
+
+
+def two_of_the_middle(parts: list[list[int]]) -> Collection[int]:
+    """An id of the first part, and one of the last."""
+    return {part[len(part) // 2] for part in (parts[0], parts[-1])}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,10 +69,18 @@ class Resolution:
     ``asked``: ids with whether detail is wanted.
     """
 
-    def __init__(self, asked: Mapping[int, bool], *, batch_size: int, find_canary: FindCanary) -> None:
+    def __init__(
+        self,
+        asked: Mapping[int, bool],
+        *,
+        batch_size: int,
+        find_canary: FindCanary,
+        pick_two: PickTwo = two_of_the_middle,
+    ) -> None:
         self._asked = asked
         self._batch_size = batch_size
         self._find_canary = find_canary
+        self._pick_two = pick_two
         self._findings = Findings()
         self._shut: LookupFailure | None = None
         self._known: int | None = None
@@ -167,10 +182,11 @@ class Resolution:
             bisection.poison.clear()
 
     def _try_two_ids(self, bisection: "_Bisection") -> Generator[Request, Outcome, None]:
-        """Ask an id of a part not asked yet alone, and where it is refused one of another part."""
-        for part in (bisection.parts[0], bisection.parts[-1]):
-            if part and not bisection.accepted and self._shut is None:
-                yield from self._ask_part(bisection, [part.pop(len(part) // 2)])
+        """Ask an id not asked yet alone, and where it is refused another one."""
+        for id_ in self._pick_two(bisection.parts):
+            if not bisection.accepted and self._shut is None:
+                next(part for part in bisection.parts if id_ in part).remove(id_)
+                yield from self._ask_part(bisection, [id_])
         bisection.parts = [part for part in bisection.parts if part]
 
     # --- canary ---

@@ -171,6 +171,13 @@ class Subscriptions:
         """A message that somebody waits for."""
         return self._watched.get(id_)
 
+    def callers(self, id_: int) -> Iterator[Caller]:
+        """Who waits for a message; each as often as it waits."""
+        watched = self._watched.get(id_)
+        if watched is not None:
+            for subscription in watched.subscriptions:
+                yield subscription.caller
+
     def snapshot(self, id_: int) -> Snapshot:
         """What those who wait for a message know of it."""
         watched = self._watched.get(id_)

@@ -12,14 +12,14 @@ from collections.abc import Coroutine, Iterable
 from contextvars import Context
 
 from app.lookup.cache.leases import Due, Leases
-from app.lookup.caller import INTERNAL, Caller
+from app.lookup.caller import INTERNAL, POLLS, Caller
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
 from app.lookup.lifetimes import Lifetimes
 from app.lookup.policy import Clock
-from app.lookup.queue import Source
 from app.lookup.record import Cacheable
 from app.lookup.subscriptions import Snapshot, Subscription, Subscriptions, Watched
+from app.lookup.waiter import Source
 
 SHORTEST_CYCLE = 0.1
 """Seconds. With ``PENDING_TTL=0`` nothing is kept, but the platform is not asked without pause."""
@@ -80,13 +80,14 @@ class Watcher:
     async def look_up(
         self, ids: Iterable[int], detail: bool, *, fresh: bool = False, caller: Caller = INTERNAL
     ) -> dict[int, LookupResult]:
-        """Ask the engine for those who wait: for one caller of them, or for all."""
-        results = await self._engine.lookup(ids, detail, fresh=fresh, caller=caller)
-        for id_, result in results.items():
-            if result.source in _TOLD and isinstance(result.answer, Cacheable):
-                continue  # by the platform's reply, and all who wait were told of that
-            self.subscriptions.learn(id_, result.answer, result.age, result.ttl, detail)
-        return results
+        """Ask the engine for a caller that waits, or for all of them (``POLLS``). What it brings is learned at once."""
+
+        def learn(id_: int, result: LookupResult) -> None:
+            # What the platform's reply told, all who wait were told of.
+            if not (result.source in _TOLD and isinstance(result.answer, Cacheable)):
+                self.subscriptions.learn(id_, result.answer, result.age, result.ttl, detail)
+
+        return await self._engine.lookup(ids, detail, fresh=fresh, caller=caller, on_result=learn)
 
     async def complete(self, subscription: Subscription, ids: Iterable[int]) -> None:
         """Look up what is known without the detail that is wanted: the webhook brings none."""
@@ -202,12 +203,11 @@ class Watcher:
     async def _ask_alike(self, ids: list[int], detail: bool) -> None:
         try:
             # What is cached is about to expire.
-            results = await self.look_up(ids, detail, fresh=True)
+            results = await self.look_up(ids, detail, fresh=True, caller=POLLS)
             if self._leases is not None:
                 # Another replica may be able to ask.
-                await self._leases.release(
-                    id_ for id_, each in results.items() if not isinstance(each.answer, Cacheable)
-                )
+                failed = [id_ for id_, each in results.items() if not isinstance(each.answer, Cacheable)]
+                await self._leases.release(failed)
         except Exception:
             log.exception("unhandled error in a poll cycle")
         finally:

@@ -6,7 +6,7 @@ import logging
 import pytest
 
 from app.telemetry.logs import request_id_of_log
-from tests.support.platform import FakePlatform
+from tests.support.platform import FakePlatform, reply
 from tests.support.virtual_time import on_virtual_time
 from tests.support.watching import stage
 
@@ -84,11 +84,12 @@ async def test_what_is_logged_in_a_poll_cycle_names_none_of_those_who_watch() ->
     noting = Noting()
     logging.getLogger("app").addHandler(noting)
     try:
-        # There is room for one id in the queue, so every question about more is told of.
+        # There is room for one id in the queue, so the stream's own question is told of; and then the platform fails.
         async with stage(platform, max_queued_ids=1) as service:
             stream = service.listen("/messages/states/events?id=1&id=2&id=3", X_Request_ID="stream")
             await asyncio.sleep(1)
             assert noting.requests == ["stream"]
+            platform.always = reply("", 500)
             await asyncio.sleep(5)
             assert noting.requests[1:]
             assert set(noting.requests[1:]) == {None}

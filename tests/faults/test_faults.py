@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from app.lookup.engine import Engine
-from app.lookup.queue import Entry
+from app.lookup.waiter import Entry
 from tests.faults.catalogue import FAULTS
 from tests.faults.fault import STATE, Fault, Sees, Step, count
 from tests.support.hostile import HostilePlatform, state_of, well

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from app.lookup.cache.memory import MemoryCache
+from app.lookup.caller import INTERNAL, Caller
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import LookupFailure, UnknownRefusal
 from app.lookup.lifetimes import Lifetimes
@@ -140,10 +141,12 @@ async def warmed(platform: PlatformInMemory, **options: Any) -> Engine:
     return engine
 
 
-async def ask(engine: Engine, ids: Iterable[int] | int, *, detail: bool = False, fresh: bool = False) -> list[Answer]:
+async def ask(
+    engine: Engine, ids: Iterable[int] | int, *, detail: bool = False, fresh: bool = False, caller: Caller = INTERNAL
+) -> list[Answer]:
     """The answers, in the order asked."""
     wanted = [ids] if isinstance(ids, int) else ids
-    return [found.answer for found in (await engine.lookup(wanted, detail, fresh=fresh)).values()]
+    return [found.answer for found in (await engine.lookup(wanted, detail, fresh=fresh, caller=caller)).values()]
 
 
 async def at_once(engine: Engine, ids: Iterable[int], *, detail: bool = False) -> list[LookupResult]:

@@ -32,7 +32,7 @@ def watcher_before(platform: PlatformInMemory, **options: Any) -> tuple[Engine, 
     """An engine and a watcher, on the running loop's time."""
     lifetimes = options.setdefault("lifetimes", LIFETIMES)
     subscriptions = Subscriptions(loop().time, max_waiters=options.pop("max_waiters", 10_000))
-    engine = engine_before(platform, on_update=subscriptions.on_update, **options)
+    engine = engine_before(platform, on_update=subscriptions.on_update, watching=subscriptions.callers, **options)
     return engine, Watcher(engine, subscriptions, loop().time, lifetimes)
 
 

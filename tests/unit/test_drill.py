@@ -43,6 +43,10 @@ CASES = {
         "message_state_event_loop_delay_seconds_sum": 5.0,
         f'{PROBLEM}{{problem="overloaded"}}': 3.0,
     },
+    "one caller spoils batches": {
+        'message_state_isolated{caller="importer"}': 1.0,
+        f'{UPSTREAM}_count{{result="upstream-rejected"}}': 9.0,
+    },
     "one caller asks for too much": {
         f'{PROBLEM}{{problem="overloaded"}}': 20.0,
         'message_state_rate_limited_total{caller="importer"}': 19.0,
@@ -96,7 +100,7 @@ def test_one_caller_is_the_cause_where_nearly_all_that_was_refused_is_its_own(
     refused: dict[str, float], name: str
 ) -> None:
     full = {f'{PROBLEM}{{problem="overloaded"}}': 100.0}
-    series = {f'message_state_rate_limited_total{{caller="{caller}"}}': count for caller, count in refused.items()}
+    series = {f'message_state_refused_ids_total{{caller="{caller}"}}': count for caller, count in refused.items()}
     assert cause(HEALTHY, HEALTHY | full | series).name == name
 
 

@@ -143,6 +143,16 @@ MISTAKES: dict[str, tuple[dict[str, str], str]] = {
         {"UPSTREAM_CONNECT_TIMEOUT": "3"},
         "UPSTREAM_ATTEMPT_TIMEOUT: is below UPSTREAM_CONNECT_TIMEOUT; allowed: at least the 3 of",
     ),
+    "a pending maximum below the lifetime": (
+        {"PENDING_TTL": "70", "PENDING_TTL_MAX": "69.5"},
+        "PENDING_TTL_MAX: is below PENDING_TTL; allowed: at least the 70 of PENDING_TTL",
+    ),
+    "a delivered maximum below the default lifetime": (
+        {"DELIVERED_TTL_MAX": "59"},
+        "DELIVERED_TTL_MAX: is below DELIVERED_TTL; allowed: at least the 60 of DELIVERED_TTL",
+    ),
+    "a maximum in words": ({"PENDING_TTL_MAX": "1m"}, "PENDING_TTL_MAX: is not a number; allowed: PENDING_TTL to 3"),
+    "an endless maximum": ({"PENDING_TTL_MAX": "99999999"}, "PENDING_TTL_MAX: is out of range; allowed: PENDING_TTL"),
     "a deadline shorter than an attempt": (
         {"REQUEST_DEADLINE": "1.5"},
         "REQUEST_DEADLINE: is below UPSTREAM_ATTEMPT_TIMEOUT; allowed: at least the 2 of",

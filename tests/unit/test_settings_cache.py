@@ -1,4 +1,4 @@
-"""The settings of the cache: which URLs are taken, and that none of them is ever shown."""
+"""The settings of the cache: which URLs are taken, that none of them is ever shown, and what lifetimes grow to."""
 
 import io
 import logging
@@ -106,3 +106,25 @@ def test_a_url_from_a_secret_file_stays_out_of_the_log_and_so_does_its_password(
     assert settings.cache_url.shared == url
     assert SECRET not in stream.getvalue()
     assert stream.getvalue().count("[redacted]") == 3
+
+
+@pytest.mark.parametrize(
+    ("variables", "pending", "delivered"),
+    [
+        ({}, 60, 3600),
+        ({"PENDING_TTL": "61.5", "DELIVERED_TTL": "3601"}, 61.5, 3601),
+        ({"PENDING_TTL": "5", "DELIVERED_TTL": "5"}, 60, 3600),
+        ({"PENDING_TTL_MAX": "2", "DELIVERED_TTL_MAX": "60"}, 2, 60),
+        ({"PENDING_TTL": "0", "PENDING_TTL_MAX": "0"}, 0, 3600),
+        ({"PENDING_TTL": "100", "PENDING_TTL_MAX": "1000"}, 1000, 3600),
+    ],
+)
+def test_lifetimes_grow_to_their_defaults_or_to_themselves_where_they_are_more(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], pending: float, delivered: float
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    settings, _, _ = load_settings()
+    assert (settings.pending_ttl_max, settings.delivered_ttl_max) == (pending, delivered)
+    shown = settings.shown()
+    assert (shown["pending_ttl_max"], shown["delivered_ttl_max"]) == (pending, delivered)

@@ -19,7 +19,7 @@ import httpx
 
 from bench.processes import free_port
 from tools.drill.diagnosis import Cause, cause, parse
-from tools.drill.platform import Platform
+from tools.drill.platform import FIRST_ODD_ID, Platform
 
 ROOT = Path(__file__).parent.parent.parent
 AT_A_TIME = 4
@@ -35,7 +35,7 @@ START_SECONDS = 30.0
 @dataclass(frozen=True)
 class Fault:
     """What is broken, and the cause that the metrics must tell. ``load`` is what callers do meanwhile: those with names
-    that are always there, and for ``loud`` one more."""
+    that are always there, and for ``loud`` and ``spoiling`` one more."""
 
     name: str
     switched: str
@@ -60,6 +60,10 @@ NIGHT = [
     Fault(
         "one caller asks for more than it may", "none", "one caller asks for too much", "loud", {"RATE_LIMIT": "300"}
     ),
+    Fault(
+        "one caller asks for more than fits", "none", "one caller asks for too much", "loud", {"MAX_QUEUED_IDS": "200"}
+    ),
+    Fault("one caller sends ids that spoil batches", "refuses some ids", "one caller spoils batches", "spoiling"),
     Fault("callers ask for another account's messages", "knows no message", "messages not found"),
     Fault("callers send nonsense", "none", "callers' mistakes", "nonsense"),
     Fault("nothing", "none", "none"),
@@ -146,9 +150,9 @@ async def _ready(client: httpx.AsyncClient, url: str) -> bool:
 async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> None:
     """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
 
-    async def ask(caller: str, count: int) -> None:
+    async def ask(caller: str, count: int, odd: int = 0) -> None:
         headers = {"X-API-Key": key_of(caller)}
-        asked = list(itertools.islice(ids, count))
+        asked = [each + odd for each in itertools.islice(ids, count)]
         # Callers that are still waiting when the service ends lose their connection.
         with contextlib.suppress(httpx.TransportError):
             if kind == "nonsense":
@@ -163,7 +167,9 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
         for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
             calls.create_task(ask(caller, size))
             if kind == "loud":
-                calls.create_task(ask(LOUD, 600))
+                calls.create_task(ask(LOUD, 300))
+            elif kind == "spoiling":
+                calls.create_task(ask(LOUD, 3, FIRST_ODD_ID))
             await asyncio.sleep(0.1)
 
 

@@ -106,6 +106,7 @@ CAUSES = [
         lambda w: w.now(f"{P}_latch_held", 'reason="upstream-credentials-rejected"') > 0,
     ),
     Cause("throttled", "platform", lambda w: w.result("upstream-throttled")),
+    Cause("one caller spoils batches", "a caller", lambda w: w.now(f"{P}_isolated") > 0),
     Cause("platform unreachable", "platform", lambda w: w.result("upstream-unreachable")),
     Cause("platform fails", "platform", lambda w: w.result("upstream-error")),
     Cause("platform's reply unreadable", "platform", lambda w: w.result("upstream-invalid-reply")),
@@ -116,7 +117,7 @@ CAUSES = [
     Cause(
         "one caller asks for too much",
         "a caller",
-        lambda w: w.one_caller(*(f"{P}_{each}_total" for each in ("refused_waits", "rate_limited"))),
+        lambda w: w.one_caller(*(f"{P}_{each}_total" for each in ("refused_ids", "refused_waits", "rate_limited"))),
     ),
     Cause("queue full", "ours", lambda w: w.problem("overloaded") > 0),
     Cause(

@@ -10,6 +10,7 @@ from typing import Any
 LATENCY_SECONDS = 0.03
 SLOW_SECONDS = 0.7
 PATH = "/json/state.php"
+FIRST_ODD_ID = 1_000_000_000
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 
 Entries = list[dict[str, Any]]
@@ -27,6 +28,12 @@ def states(entries: Entries, state: str = "read") -> Reply:
 def refusal(text: str) -> Reply:
     """The documented way to refuse."""
     return 400, "", json.dumps({"error": text})
+
+
+def _refused_where_odd(entries: Entries) -> Reply:
+    """Refuses every array in which an id is that nobody should ask for."""
+    odd = any(each["id_sms"] >= FIRST_ODD_ID for each in entries)
+    return refusal("The archive has no such partition") if odd else states(entries)
 
 
 async def _slow(entries: Entries) -> Reply:
@@ -57,6 +64,7 @@ FAULTS: dict[str, Callable[[Entries], Awaitable[Reply]]] = {
     "throttled": _at_once(lambda _: (429, "Retry-After: 2\r\n", "")),
     "not JSON": _at_once(lambda _: (200, "", "<html>maintenance</html>")),
     "refuses": _at_once(lambda _: refusal("The archive is being rebuilt")),
+    "refuses some ids": _at_once(_refused_where_odd),
     "answers only the first entry": _at_once(lambda entries: states(entries[:1])),
     "unknown state": _at_once(lambda entries: states(entries, "delayed")),
     "knows no message": _at_once(lambda _: (200, "", "[]")),

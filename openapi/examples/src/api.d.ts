@@ -364,7 +364,7 @@ export interface components {
          */
         ETag: string;
         /**
-         * @description `private, max-age=N` with N = the whole lifetime of this kind of state, in seconds.
+         * @description `private, max-age=N` with N = the whole lifetime of this kind of state while it is new, in seconds.
          * @example private, max-age=60
          */
         "Cache-Control": string;
@@ -374,7 +374,7 @@ export interface components {
          */
         "No-Store": "no-store";
         /**
-         * @description Whole seconds since the platform's reply; what is left of `max-age` is the difference.
+         * @description Whole seconds since the platform's reply; what is left of `max-age` is the difference. A state that has lasted may be older: to ask again costs the platform nothing then.
          * @example 3
          */
         Age: number;

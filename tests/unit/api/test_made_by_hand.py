@@ -9,8 +9,8 @@ from starlette.types import Message
 from app.api.access_log import AccessLog, Ended
 from app.api.caching import state_response
 from app.lookup.engine import LookupResult
-from app.lookup.queue import Source
 from app.lookup.record import MessageRecord
+from app.lookup.waiter import Source
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
 

@@ -7,8 +7,8 @@ import pytest
 
 from app.lookup.engine import LookupResult
 from app.lookup.failures import MessageNotFound, ServerError
-from app.lookup.queue import Source
 from app.lookup.record import MessageRecord
+from app.lookup.waiter import Source
 from tests.support.lookup import (
     LATENCY,
     WHEN,

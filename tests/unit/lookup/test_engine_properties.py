@@ -6,11 +6,13 @@ refuses or answers in part. The engine has few places, small batches and a small
 
 import asyncio
 import math
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from app.lookup.caller import Caller
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import (
     AccountLocked,
@@ -29,6 +31,7 @@ from app.lookup.record import STATES, MessageRecord
 from tests.support.lookup import PlatformInMemory, assert_nothing_left, engine_before, kinds
 from tests.support.virtual_time import loop, on_virtual_time
 
+CALLERS = [Caller(name, name) for name in ("first", "second", "third")]
 DEADLINE = 5.0
 IDS = st.integers(1, 12)
 TIMES = st.floats(0, 8).map(lambda seconds: round(seconds, 2))
@@ -36,8 +39,9 @@ TIMES = st.floats(0, 8).map(lambda seconds: round(seconds, 2))
 
 @dataclass(frozen=True)
 class Call:
-    """One caller: when it comes, what it wants, and when it leaves without waiting for the answer."""
+    """One question: when it comes and whose it is, what it wants, and when it leaves without waiting for the answer."""
 
+    caller: Caller
     at: float
     ids: list[int]
     detail: bool
@@ -48,6 +52,7 @@ class Call:
 CALLS = st.lists(
     st.builds(
         Call,
+        caller=st.sampled_from(CALLERS),
         # Whole steps bring callers together in one turn of the loop.
         at=st.one_of(st.sampled_from([0.0, 0.02, 1.0]), TIMES),
         ids=st.lists(IDS, min_size=1, max_size=8),
@@ -85,12 +90,20 @@ async def play(engine: Engine, calls: list[Call]) -> list[Answered]:
     async def one(call: Call) -> None:
         await asyncio.sleep(call.at)
         started = loop().time()
+        answers = Counter[int]()
+
+        def count(id_: int, _result: LookupResult) -> None:
+            answers[id_] += 1
+
         try:
             async with asyncio.timeout(call.leaves_after):
-                found = await engine.lookup(call.ids, call.detail, fresh=call.fresh)
+                found = await engine.lookup(
+                    call.ids, call.detail, fresh=call.fresh, caller=call.caller, on_result=count
+                )
         except TimeoutError:
             assert call.leaves_after is not None
             return
+        assert answers == dict.fromkeys(call.ids, 1)
         answered.append(Answered(call, found, loop().time() - started))
 
     await asyncio.gather(*(one(call) for call in calls))
@@ -227,7 +240,7 @@ async def test_without_faults_an_id_is_sent_once_for_each_life_of_its_answer_and
     calls: list[Call], latencies: list[float], states: dict[int, str], places: int, batch_size: int
 ) -> None:
     # No caller asks for what is cached anew, and nothing expires while the example runs.
-    calls = [Call(call.at, call.ids, call.detail, fresh=False, leaves_after=call.leaves_after) for call in calls]
+    calls = [replace(call, fresh=False) for call in calls]
     platform = PlatformInMemory(states=states)
     next_of(latencies, platform)
     forever = Lifetimes(pending=3600, delivered=3600, final=3600, not_found=3600)

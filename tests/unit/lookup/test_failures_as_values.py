@@ -17,7 +17,7 @@ from app.lookup.failures import (
     UnknownRefusal,
     Unreachable,
 )
-from app.lookup.queue import Entry
+from app.lookup.waiter import Entry
 from tests.support.lookup import PlatformInMemory, ask, engine_before, hang
 from tests.support.virtual_time import on_virtual_time
 

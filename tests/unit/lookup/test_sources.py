@@ -4,8 +4,8 @@ import asyncio
 
 from app.lookup.engine import Engine
 from app.lookup.failures import CredentialsRejected
-from app.lookup.queue import Source
 from app.lookup.record import MessageRecord
+from app.lookup.waiter import Source
 from tests.support.lookup import PlatformInMemory, engine_before, warmed
 from tests.support.virtual_time import on_virtual_time
 from tests.support.watching import watcher_before
