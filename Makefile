@@ -31,7 +31,7 @@ STALE := yes
 endif
 endif
 
-.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example screenshots fuzz docs bench bench-replicas bench-waiters bench-neighbour bench-phones-off soak drill lock clean
+.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example clients screenshots fuzz docs bench bench-replicas bench-waiters bench-neighbour bench-phones-off soak drill lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -119,6 +119,20 @@ example: openapi/node_modules/.done | .venv/bin/python ## serve the example page
 	@echo 'browse http://127.0.0.1:8001 - the service: CORS_ORIGINS=http://127.0.0.1:8001 make run'
 	@exec $(BIN)/python -m http.server 8001 --bind 127.0.0.1 --directory openapi/examples
 
+# The generators have an environment of their own: what they need is nothing that the service or its tests need.
+openapi/clients/node_modules/.done: openapi/clients/package-lock.json
+	npm ci --prefix openapi/clients --no-fund --no-audit
+	@touch $@
+
+.venv-clients/.done: openapi/clients/requirements.lock
+	@rm -rf .venv-clients
+	@$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+clients: .venv/.dev .venv-clients/.done openapi/clients/node_modules/.done ## generate the clients of docs/clients.md and run them (needs npm)
+	CI=true $(BIN)/python -m pytest -q tests/clients
+
 screenshots: .venv/.dev openapi/node_modules/.done ## take the pictures in docs/images (needs chromium and npm)
 	$(BIN)/python -m tools.screenshots
 
@@ -150,12 +164,14 @@ bench-phones-off: .venv/.run ## entries an hour for a page whose messages stay p
 soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not grow
 	$(BIN)/python -m bench soak --minutes $(or $(MINUTES),10)
 
-drill: .venv/.run ## rehearse one fault after another: metrics must name each cause, 2 minutes
+drill: .venv/.run ## rehearse one fault after another: metrics must name each cause, each process end well, 2 minutes
 	$(BIN)/python -m tools.drill
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock
 	$(LOCK) --upgrade -c requirements.lock --group dev pyproject.toml -o requirements-dev.lock
+	cd openapi/clients && uv pip compile -q --universal --generate-hashes --no-strip-extras --no-emit-index-url \
+	  --python-version 3.11 --upgrade requirements.in -o requirements.lock
 
 clean: ## remove what the other targets made
-	rm -rf .venv openapi/node_modules openapi/examples/build .mypy_cache .ruff_cache .hypothesis .coverage
+	rm -rf .venv .venv-clients openapi/node_modules openapi/clients/node_modules openapi/examples/build .mypy_cache .ruff_cache .hypothesis .coverage

@@ -16,6 +16,7 @@ from app.lookup.record import SMPP_WORDS, STATES
 from app.lookup.subscriptions import Limit, Subscriptions
 from app.lookup.waiter import Source
 from app.lookup.watcher import Watcher
+from app.telemetry import descriptors
 from app.telemetry.log_writer import LogWriter
 from app.telemetry.metrics import PREFIX
 from app.upstream.client import UpstreamClient
@@ -80,6 +81,17 @@ def log_metrics(output: LogWriter | None) -> Callable[[], Iterable[Metric]]:
         )
 
     return read
+
+
+def descriptor_metrics() -> Iterable[Metric]:
+    """How many more files and connections the limit of open files allows; 0 where not even that can be read."""
+    limit = descriptors.limit()
+    if limit is not None:
+        try:
+            left = max(0, limit - descriptors.in_use())
+        except OSError:
+            left = 0
+        yield _gauge("descriptors_left", "Files and connections that may still be opened.", left)
 
 
 def caller_metrics(subscriptions: Subscriptions, rate_limited: Counter[str]) -> Callable[[], Iterable[Metric]]:

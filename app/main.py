@@ -11,13 +11,14 @@ from starlette.middleware import Middleware
 
 from app import __version__
 from app.api import docs, event_stream, health, messages, webhook
-from app.api.access import Access
+from app.api.access import Access, Callers
 from app.api.access_log import AccessLog
+from app.api.cached_state import install_cached_state
 from app.api.compression import Compression
 from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.problems import install_handlers
-from app.api.request_context import RequestContext
+from app.api.request_context import EveryRequest, RequestContext
 from app.api.root_path import RootPath
 from app.api.shortcut import install_shortcut
 from app.lookup.policy import Clock
@@ -63,6 +64,9 @@ def create_app(
         async with service.run():
             yield
 
+    cors = Cors(settings.cors_origins) if settings.cors_origins else None
+    every = EveryRequest(service.lifecycle, AccessLog(service.metrics), cors)
+    callers = Callers(service.secrets, settings.trusted_proxies)
     app = FastAPI(
         title="message-state-proxy",
         summary="What became of an SMS message",
@@ -72,23 +76,21 @@ def create_app(
         docs_url=None,  # ours, from local files
         redoc_url=None,
         telemetry={"logs": False, "metrics": False, "auto_configure": tracing.usable(), "exclude": webhook.is_webhook},
-        # From the outside in; everything that answers stands inside RequestContext.
+        # From the outside in; what stands around RequestContext is added below.
         middleware=[
-            *([Middleware(RootPath, settings.root_path)] if settings.root_path else []),
-            Middleware(
-                RequestContext,
-                service.lifecycle,
-                AccessLog(service.metrics),
-                Cors(settings.cors_origins) if settings.cors_origins else None,
-            ),
+            Middleware(RequestContext, every),
             Middleware(Compression),
-            Middleware(Access, service.secrets, settings.trusted_proxies),
+            Middleware(Access, callers),
         ],
     )
     app.state.service = service
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
     install_shortcut(app, messages.get_message_state)
+    if not tracing.usable():  # FastAPI makes the span of a request
+        install_cached_state(app, messages.get_message_state, callers, every)
+    if settings.root_path:
+        app.add_middleware(RootPath, settings.root_path)
     install_handlers(app)
     install_openapi(
         app,

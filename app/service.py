@@ -18,7 +18,7 @@ import httpx
 from app import __version__
 from app.api.health import Lifecycle
 from app.api.quotas import Quotas
-from app.collectors import caller_metrics, engine_metrics, log_metrics, watcher_metrics
+from app.collectors import caller_metrics, descriptor_metrics, engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.leases import Leases
@@ -37,6 +37,7 @@ from app.telemetry.metrics import Metrics
 from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Account, Credentials
+from app.upstream.errors import clean_message
 from app.upstream.webhook_reader import WebhookReader
 
 if TYPE_CHECKING:  # redis-py is an extra
@@ -144,7 +145,13 @@ def build_service(
         delivered_max=settings.delivered_ttl_max,
         wall_clock=wall_clock,
     )
-    client = _client(settings, account, transport, clock)
+
+    def webhook_tokens() -> tuple[str, ...]:
+        """The platform knows it as well."""
+        token = secrets.get("webhook_token")
+        return () if token is None else (token,)
+
+    client = _client(settings, account, transport, clock, webhook_tokens)
     subscriptions = Subscriptions(clock, max_waiters=settings.max_waiters)
     memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
     store = _store(settings, clock, lifetimes, metrics)
@@ -178,8 +185,12 @@ def build_service(
     quotas = Quotas(clock, settings.rate_limit) if settings.rate_limit else None
     leases = None if store is None else Leases(store, memory)
     watcher = Watcher(engine, subscriptions, clock, lifetimes, leases)
-    read_webhook = WebhookReader(settings.upstream_timezone)
+    read_webhook = WebhookReader(
+        settings.upstream_timezone,
+        lambda word: clean_message(word, (*account.credentials.secrets, *webhook_tokens())),
+    )
     metrics.read_at_scrape(log_metrics(output))
+    metrics.read_at_scrape(descriptor_metrics)
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
     metrics.read_at_scrape(watcher_metrics(watcher, memory, leases, read_webhook))
     metrics.read_at_scrape(caller_metrics(subscriptions, Counter() if quotas is None else quotas.refused))
@@ -213,7 +224,11 @@ def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
 
 
 def _client(
-    settings: Settings, account: Account, transport: httpx.AsyncBaseTransport | None, clock: Clock
+    settings: Settings,
+    account: Account,
+    transport: httpx.AsyncBaseTransport | None,
+    clock: Clock,
+    also_hidden: Callable[[], tuple[str, ...]],
 ) -> UpstreamClient:
     if settings.sandboxed and transport is None:
         transport = httpx.ASGITransport(sandbox.Sandbox())
@@ -225,6 +240,7 @@ def _client(
         attempt_timeout=settings.upstream_attempt_timeout,
         transport=transport,
         clock=clock,
+        also_hidden=also_hidden,
     )
 
 

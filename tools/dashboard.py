@@ -105,13 +105,22 @@ ROWS: list[tuple[str, list[Panel]]] = [
              [(_rate(f"{M}_cache_request_duration_seconds_count", by="operation, outcome"),
                "{{operation}} {{outcome}}")]),
             (
-                "Connections and their unread input",
-                "At 48 MiB larger requests wait for smaller ones.",
+                "Connections by state",
+                "Many idle ones: somebody keeps them.",
                 "short",
-                [
-                    (_gauge(f"{M}_http_connections"), "connections, {{instance}}"),
-                    (_gauge(f"{M}_http_unread_bytes"), "bytes, {{instance}}"),
-                ],
+                [(_gauge(f"{M}_http_connections", by="state", how="sum"), "{{state}}")],
+            ),
+            (
+                "Unread input of all connections",
+                "At 48 MiB larger requests wait for smaller ones.",
+                "bytes",
+                [(_gauge(f"{M}_http_unread_bytes"), "{{instance}}")],
+            ),
+            (
+                "Descriptors left",
+                "Below 64 callers are turned away.",
+                "short",
+                [(_gauge(f"{M}_descriptors_left", how="min"), "{{instance}}")],
             ),
             (
                 "Connections ended by a limit",

@@ -29,39 +29,46 @@ def needs_key(path: str) -> bool:
     return path.startswith("/messages")
 
 
-class Access:
-    """Answers 401 where a key is needed and the right one is not there; names the caller otherwise.
+class Callers:
+    """Who calls. ``secrets`` has the callers' keys in force, ``proxies`` are those whose ``X-Forwarded-For`` counts."""
 
-    ``secrets`` has the callers' keys in force.
-    """
-
-    def __init__(self, app: ASGIApp, secrets: Secrets, proxies: Sequence[Network] = ()) -> None:
-        self._app = app
+    def __init__(self, secrets: Secrets, proxies: Sequence[Network] = ()) -> None:
         self._secrets = secrets
         self._proxies = tuple(proxies)
         # Made once for each: making one takes longer than all else that is done here.
         self._caller_at = lru_cache(KEPT)(caller_at)
         self._caller_with = lru_cache(KEPT)(_caller_with)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one request."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
+    def identify(self, scope: Scope) -> bool:
+        """Note in ``scope["state"]`` who calls. Returns whether it may: it has the key that it needs."""
         state = scope.setdefault("state", {})
         keys = self._secrets.api_keys
-        if keys is not None and needs_key(scope["path"]):
-            given = credential(scope)
-            holder = None if given is None else keys.holder_of(given)
-            if holder is None:
-                state["logged_caller"] = client_address(scope, self._proxies)
-                await unauthenticated(scope)(scope, receive, send)
-                return
-            state["logged_caller"], state["caller"] = holder.name, self._caller_with(holder)
-        else:
+        if keys is None or not needs_key(scope["path"]):
             address = state["logged_caller"] = client_address(scope, self._proxies)
             state["caller"] = self._caller_at(address)
-        await self._app(scope, receive, send)
+            return True
+        given = credential(scope)
+        holder = None if given is None else keys.holder_of(given)
+        if holder is None:
+            state["logged_caller"] = client_address(scope, self._proxies)
+            return False
+        state["logged_caller"], state["caller"] = holder.name, self._caller_with(holder)
+        return True
+
+
+class Access:
+    """Answers 401 to those who may not call, and lets the others through."""
+
+    def __init__(self, app: ASGIApp, callers: Callers) -> None:
+        self._app = app
+        self._callers = callers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http" or self._callers.identify(scope):
+            await self._app(scope, receive, send)
+        else:
+            await unauthenticated(scope)(scope, receive, send)
 
 
 def unauthenticated(scope: Scope) -> Response:

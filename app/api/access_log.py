@@ -1,12 +1,13 @@
 """One metric and one log line for each request."""
 
+import asyncio
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
 from app.lookup.waiter import Source
-from app.telemetry.logs import ACCESS
+from app.telemetry.logs import ACCESS, AccessLine, sole_json_handler
 from app.telemetry.metrics import Metrics
 from app.telemetry.tracing import trace_id_of
 
@@ -16,6 +17,7 @@ UNMATCHED = "unmatched"
 _DEAREST_FIRST = [Source.UPSTREAM, Source.JOINED, Source.REFUSED, Source.CACHE]
 
 access = logging.getLogger(ACCESS)
+log = logging.getLogger(__name__)
 
 
 class Ended(NamedTuple):
@@ -36,50 +38,96 @@ class AccessLog:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
+        self._ended: list[Ended] = []
+        self._first: asyncio.Task[Any] | None = None
+        """What ended the first request of this turn."""
 
-    def write(self, request: Ended) -> None:
-        """Count a request, and write its line."""
+    def end(self, request: Ended) -> None:
+        """A request has its answer.
+
+        The first one in a turn of the event loop is logged at once. Under load the others of that turn are logged
+        together: the same few instructions one after the other cost a fraction of what they cost between those of
+        everything else. A task that serves several requests, as a test's client does without a
+        server, finds each of them logged once it has the answer.
+        """
+        self._ended.append(request)
+        task = asyncio.current_task()
+        if self._first is None:
+            self._first = task
+            asyncio.get_running_loop().call_soon(self._end_turn)
+        if task is self._first:
+            self._write_ended()
+
+    def _end_turn(self) -> None:
+        self._first = None
+        self._write_ended()
+
+    def _write_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        sole = sole_json_handler()
+        for request in ended:
+            try:
+                line = self._count(request)
+                if line is None:
+                    continue
+                if sole is None:
+                    hand_to_loggers(line)
+                else:
+                    sole[0].write(f"{sole[1].access_line(line)}\n")
+            except Exception:
+                log.exception("unhandled error while logging a request")
+
+    def _count(self, request: Ended) -> AccessLine | None:
+        """Count a request. Returns what its line says; None where nobody wants to know."""
         scope = request.scope
         state = scope["state"]
         if "replaced" in state:
-            return  # the server's own refusal is told in place of it
-        route = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
+            return None  # the server's own refusal is told in place of it
+        route: str = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
         method: str = scope["method"]
         # 0 where the caller left before there was one.
         status: int = state.get("status", 0)
         self._metrics.http_request(route, method, status, request.seconds)
-        if "problem" in state:
-            self._metrics.http_problem(route, state["problem"])
+        slug: str | None = state.get("problem")
+        if slug is not None:
+            self._metrics.http_problem(route, slug)
         if not access.isEnabledFor(logging.INFO):
-            return
+            return None
         client = scope.get("client")
-        fields = {
-            "request_id": state["request_id"],
-            "caller": state.get("logged_caller") or (client[0] if client else None),
-            "route": route,
-            "method": method,
-            "status": status,
-            "duration_ms": round(request.seconds * 1000, 2),
-        }
         trace_id = request.trace_id
         if trace_id is None:
             for name, value in scope["headers"]:
                 if name == b"traceparent":
                     trace_id = trace_id_of(value)
                     break
-        if trace_id:
-            fields["trace_id"] = trace_id
+        source = entries = None
         if "results" in state:
             sources = [each.source for each in state["results"].values()]
-            for source in _DEAREST_FIRST:
-                if source in sources:
-                    fields["source"] = source.value
-                    break
-            fields["entries"] = sources.count(Source.UPSTREAM)
-        if "problem" in state:
-            fields["problem"] = state["problem"]
-        # Made by hand: access.info would walk the stack to find out who calls, for each request.
-        record = logging.LogRecord(ACCESS, logging.INFO, "", 0, "request", None, None)
-        record.created = request.at
-        record.fields = fields
-        access.handle(record)
+            source = next((each.value for each in _DEAREST_FIRST if each in sources), None)
+            entries = sources.count(Source.UPSTREAM)
+        return AccessLine(
+            request.at,
+            state["request_id"],
+            state.get("logged_caller") or (client[0] if client else None),
+            route,
+            method,
+            status,
+            round(request.seconds * 1000, 2),
+            trace_id,
+            source,
+            entries,
+            slug,
+        )
+
+
+def hand_to_loggers(line: AccessLine) -> None:
+    """Make a line the logging package's way, for whatever listens. ``access.info`` would look for the calling line."""
+    record = logging.LogRecord(ACCESS, logging.INFO, "", 0, "request", None, None)
+    record.created = line.at
+    # What was not found out about a request is left out; a caller and an id there always are.
+    record.fields = {
+        name: value
+        for name, value in zip(AccessLine._fields[1:], line[1:], strict=True)
+        if value is not None or name in {"request_id", "caller"}
+    }
+    access.handle(record)

@@ -2,12 +2,15 @@
 
 import hashlib
 import re
+from typing import NamedTuple
 
 from starlette.responses import Response
 from starlette.types import Scope
 
 from app.lookup.engine import LookupResult
 from app.lookup.waiter import Source
+
+Header = tuple[bytes, bytes]
 
 NO_STORE = {"Cache-Control": "no-store"}
 
@@ -25,25 +28,41 @@ def state_response(scope: Scope, body: bytes, found: LookupResult, *, keep: bool
 
     ``keep``: whether it may be stored. What was waited for may not: the next wait is another one.
     """
-    tag = etag(body)
-    headers = [
-        (b"etag", tag.encode()),
+    content = StateContent.of(body, found.lifetime if keep else None)
+    return _Made(*content.answer(scope, found.age, hit=found.source is Source.CACHE))
+
+
+class StateContent(NamedTuple):
+    """What the answers with one state have in common, as long as it stays: the body, and headers made of it."""
+
+    body: bytes
+    tag: str
+    etag: Header
+    cache_control: Header
+    length: Header
+
+    @classmethod
+    def of(cls, body: bytes, lifetime: float | None) -> "StateContent":
+        """``lifetime``: seconds for which answers with it may be stored; None where they may not."""
+        tag = etag(body)
         # max-age is the whole lifetime and Age what is gone of it (RFC 9111, section 4.2.3).
-        (b"cache-control", b"private, max-age=%d" % found.lifetime if keep else b"no-store"),
-        (b"age", b"%d" % found.age),
-        _HIT if found.source is Source.CACHE else _MISS,
-        _VARY,
-    ]
-    known = if_none_match(scope)
-    if known is not None and matches(known, tag):
-        return _Made(304, b"", headers)
-    return _Made(200, body, [*headers, _JSON, (b"content-length", b"%d" % len(body))])
+        control = b"no-store" if lifetime is None else b"private, max-age=%d" % lifetime
+        length = (b"content-length", b"%d" % len(body))
+        return cls(body, tag, (b"etag", tag.encode()), (b"cache-control", control), length)
+
+    def answer(self, scope: Scope, age: float, *, hit: bool) -> tuple[int, bytes, list[Header]]:
+        """The status, the body and the headers of an answer; ``age``: seconds since the platform's reply."""
+        headers = [self.etag, self.cache_control, (b"age", b"%d" % age), _HIT if hit else _MISS, _VARY]
+        known = if_none_match(scope)
+        if known is not None and matches(known, self.tag):
+            return 304, b"", headers
+        return 200, self.body, [*headers, _JSON, self.length]
 
 
 class _Made(Response):
     """A response whose headers are bytes already: Starlette would look through them and encode each anew."""
 
-    def __init__(self, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    def __init__(self, status: int, body: bytes, headers: list[Header]) -> None:
         self.status_code = status
         self.body = body
         self.raw_headers = headers

@@ -65,13 +65,12 @@ class Cors:
 
     def permission(self, scope: Scope, headers: Headers) -> Headers:
         """The headers to add to those of an answer, so that a page of an allowed origin can read it."""
-        added: Headers = []
-        if not any(name == b"vary" and b"origin" in value.lower() for name, value in headers):
-            added.append((b"vary", b"Origin"))
         origin = self._allowed_origin(scope)
-        if origin is not None:
-            added += [(b"access-control-allow-origin", origin), _EXPOSED]
-        return added
+        added = [] if origin is None else [(b"access-control-allow-origin", origin), _EXPOSED]
+        for name, value in headers:
+            if name == b"vary" and b"origin" in value.lower():
+                return added
+        return [(b"vary", b"Origin"), *added]
 
     def _allowed_origin(self, scope: Scope) -> bytes | None:
         given = [value for name, value in scope["headers"] if name == b"origin"]

@@ -22,7 +22,7 @@ def prefers_html(accept: str) -> bool:
 
 def _weighted(header: str) -> Iterator[tuple[str, float]]:
     for part in header.lower().split(","):
-        name, *parameters = (each.strip() for each in part.split(";"))
+        name, *parameters = ("".join(each.split()) for each in part.split(";"))
         if name:
             weight = next((each[2:] for each in parameters if each.startswith("q=")), "1")
             yield name, _number(weight)

@@ -4,7 +4,6 @@
 permission of a page of another origin to read it, the server's own refusals, and the answer where something crashes.
 """
 
-import asyncio
 import logging
 import os
 import re
@@ -16,13 +15,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.access_log import AccessLog, Ended
-from app.api.cors import Cors
+from app.api.cors import Cors, Headers
 from app.api.health import Lifecycle
 from app.api.problems import problem
 from app.api.request_body import limited
 from app.telemetry.logs import request_id_of_log
 from app.telemetry.redaction import Own
-from app.telemetry.tracing import own_trace_id
+from app.telemetry.tracing import hide_request, own_trace_id
 
 SECURITY_HEADERS = (
     (b"x-content-type-options", b"nosniff"),
@@ -76,32 +75,56 @@ class DeferredResponse(Response):
         scope["state"]["deferred"] = self._respond
 
 
+class EveryRequest:
+    """What every request has: an id, headers that belong to each answer, and a line in the log.
+
+    ``cors`` is None where no page of another origin may call.
+    """
+
+    def __init__(
+        self,
+        lifecycle: Lifecycle,
+        access_log: AccessLog,
+        cors: Cors | None = None,
+        make_id: Callable[[], str] = new_request_id,
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._make_id = make_id
+        self.access_log = access_log
+        self.cors = cors
+
+    def request_id(self, scope: Scope) -> str:
+        """The caller's id for the request where it can be used, else one of our own."""
+        for name, value in scope["headers"]:
+            if name == b"x-request-id":
+                if _REQUEST_ID.fullmatch(value):
+                    return str(value.decode())
+                break
+        return Own(self._make_id())
+
+    def headers(self, scope: Scope, own: Headers, *, preflight: bool = False) -> Headers:
+        """The headers of a response that has these of its own. A preflight's say by themselves what is permitted."""
+        request_id: str = scope["state"]["request_id"]
+        headers = [*own, (b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
+        if self.cors is not None and not preflight:
+            headers += self.cors.permission(scope, headers)
+        if self._lifecycle.stopping:
+            # Another replica takes the next request of this connection.
+            headers.append((b"connection", b"close"))
+        return headers
+
+
 class RequestContext:
     """Answers one request after the other through the application inside.
 
     ``scope["state"]`` holds what is known of the request: ``request_id``, the ``status`` once the response has begun,
     ``head`` where only the head of the answer is wanted. HEAD is handed on as GET, of which the server sends the head
     alone (RFC 9110, section 9.3.2).
-
-    Under load the requests that end in one turn of the event loop are logged together: the same few instructions one
-    after the other cost a fraction of what they cost between those of everything else.
     """
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        lifecycle: Lifecycle,
-        access_log: AccessLog,
-        cors: Cors | None = None,
-        make_id: Callable[[], str] = new_request_id,
-    ) -> None:
+    def __init__(self, app: ASGIApp, every: EveryRequest) -> None:
         self._app = app
-        self._lifecycle = lifecycle
-        self._access_log = access_log
-        self._cors = cors
-        self._make_id = make_id
-        self._served = 0
-        self._ended: list[Ended] = []
+        self._every = every
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -109,32 +132,28 @@ class RequestContext:
             await self._app(scope, receive, send)
             return
         started = perf_counter()
-        cors = self._cors
+        every = self._every
+        preflight = False
         state = scope.setdefault("state", {})
-        request_id = state["request_id"] = self._request_id(scope)
+        request_id = state["request_id"] = every.request_id(scope)
 
         async def send_in_context(message: Message) -> None:
             if message["type"] == "http.response.start":
                 state["status"] = message["status"]
-                headers = [*message.get("headers", ()), (b"x-request-id", request_id.encode()), *SECURITY_HEADERS]
-                if cors is not None:
-                    headers += cors.permission(scope, headers)
-                if self._lifecycle.stopping:
-                    # Another replica takes the next request of this connection.
-                    headers.append((b"connection", b"close"))
-                message = {**message, "headers": headers}
+                own = message.get("headers", ())
+                message = {**message, "headers": every.headers(scope, own, preflight=preflight)}
             await send(message)
 
-        self._served += 1
+        is_traced = "fastapi.telemetry" in scope and hide_request(scope)  # FastAPI's own key, there while it traces
         token = request_id_of_log.set(request_id)
         inside = scope
         try:
             if "refusal" in state:
                 refusal: Refusal = state["refusal"]
                 await problem(scope, refusal.slug, detail=refusal.detail)(scope, receive, send_in_context)
-            elif cors is not None and cors.is_preflight(scope):
-                preflight, cors = cors.preflight(scope), None  # which says by itself what is permitted
-                await preflight(scope, receive, send_in_context)
+            elif every.cors is not None and every.cors.is_preflight(scope):
+                preflight = True
+                await every.cors.preflight(scope)(scope, receive, send_in_context)
             else:
                 method = scope.get("method")
                 if method == "HEAD":
@@ -156,33 +175,9 @@ class RequestContext:
             if inside is not scope:
                 # Metric and log name the route that was found.
                 scope["route"] = inside.get("route")
-            # FastAPI's own key, there while it traces. Asked for here: later the request's span is over.
-            trace_id = own_trace_id() if "fastapi.telemetry" in scope else None
-            self._end(Ended(scope, perf_counter() - started, trace_id, time()))
-
-    def _request_id(self, scope: Scope) -> str:
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                if _REQUEST_ID.fullmatch(value):
-                    return str(value.decode())
-                break
-        return Own(self._make_id())
-
-    def _end(self, request: Ended) -> None:
-        self._served -= 1
-        self._ended.append(request)
-        if not self._served:
-            self._log_ended()
-        elif len(self._ended) == 1:
-            asyncio.get_running_loop().call_soon(self._log_ended)
-
-    def _log_ended(self) -> None:
-        ended, self._ended = self._ended, []
-        for request in ended:
-            try:
-                self._access_log.write(request)
-            except Exception:
-                log.exception("unhandled error while logging a request")
+            # The trace is asked for here: later the request's span is over.
+            trace_id = own_trace_id() if is_traced else None
+            every.access_log.end(Ended(scope, perf_counter() - started, trace_id, time()))
 
 
 def _forget_way(scope: Scope) -> None:

@@ -4,13 +4,19 @@ One look at every connection each second costs less than a timer for each of the
 cancel.
 """
 
+import array
 import asyncio
+import fcntl
 import logging
+import socket
+import termios
+from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Protocol
 
 from app.server.refusals import Limits
-from app.telemetry.metrics import Closed, Metrics
+from app.telemetry import descriptors
+from app.telemetry.metrics import Closed, Metrics, Phase
 
 READ_BYTES = 256 * 1024
 """What one read from a socket brings at most: uvloop's and asyncio's buffers have this size."""
@@ -22,7 +28,39 @@ SMALL_READ_BYTES = 4096
 ROOM_SECONDS = 0.05
 """Between two looks for small input while there is no room."""
 
+RESERVED_DESCRIPTORS = 48
+"""For scrapes of the metrics, Redis, name servers, a collector of traces, and files of secrets that are read anew."""
+FEWEST_CONNECTIONS = 8
+"""Connections that callers may have whatever the limit is."""
+PHASES: tuple[Phase, ...] = ("idle", "reading", "reading", "answering", "closing", "closing")
+"""What the protocol's states are called in the metrics, in their order."""
+FEW_AGAIN = 0.9
+"""Share of the connections allowed below which the next time that there are too many is told anew."""
+
 log = logging.getLogger(__name__)
+
+
+def most_connections(to_platform: int) -> int | None:
+    """How many callers may be connected, asked before any is; None where there is no limit.
+
+    ``to_platform``: the connections that the platform may need.
+    """
+    soft = descriptors.limit()
+    return (
+        None
+        if soft is None
+        else max(FEWEST_CONNECTIONS, soft - descriptors.in_use() - to_platform - RESERVED_DESCRIPTORS)
+    )
+
+
+def bytes_waiting(connection: socket.socket) -> int:
+    """Input that the operating system holds for a connection; 0 where it was closed."""
+    size = array.array("i", [0])
+    try:
+        fcntl.ioctl(connection.fileno(), termios.FIONREAD, size)
+    except (OSError, ValueError):
+        return 0
+    return size[0]
 
 
 class Connection(Protocol):
@@ -30,6 +68,8 @@ class Connection(Protocol):
 
     unread: int
     """Bytes of input that are read and not answered yet."""
+    since: float
+    """When it came to its present state, by the clock of all connections."""
 
     @property
     def is_busy(self) -> bool:
@@ -53,6 +93,13 @@ class Connection(Protocol):
     def drop_input(self) -> None:
         """Answer that there is no room for this input, and forget it."""
 
+    @property
+    def phase(self) -> Phase:
+        """What the connection is doing."""
+
+    def end(self, limit: Closed) -> None:
+        """End it, without words."""
+
 
 class Connections:
     """The connections of one server. ``open`` is the server's own collection of them, ``clock`` is monotonic."""
@@ -71,6 +118,34 @@ class Connections:
         self._room_at = self._full_at * 2 // 3
         self._most = limits.input_bytes - min(LAST_READS * READ_BYTES, limits.input_bytes // 8)
         self._looking: asyncio.Task[None] | None = None
+        self._most_connections: int | None = None
+        self._is_crowded = False
+
+    def allow(self, most: int | None) -> None:
+        """From now on at most so many connections are open at a time; None for any number."""
+        self._most_connections = most
+
+    def made(self, connection: Connection) -> bool:
+        """A connection is there. Returns whether it may stay.
+
+        Where there are too many, the one that has been idle for longest leaves; where none is idle, the new one.
+        """
+        most = self._most_connections
+        connections = self._open()
+        if most is None or len(connections) <= most:
+            return True
+        if not self._is_crowded:
+            self._is_crowded = True
+            log.error(
+                "too many open files: %d connections are as many as the limit of %d allows; raise it (ulimit -n), or "
+                "limit connections before they get here",
+                most,
+                descriptors.limit(),
+            )
+        idle = (each for each in connections if each.phase == "idle" and each is not connection)
+        leaves = min(idle, key=lambda each: each.since, default=connection)
+        leaves.end("descriptors")
+        return leaves is not connection
 
     @property
     def unread(self) -> int:
@@ -116,7 +191,10 @@ class Connections:
                 log.exception("unhandled error while checking the time limits of a connection")
         if self.full:
             self._drop_stuck(connections, now)
-        self._metrics.http_connections(len(connections), self._unread)
+        if self._is_crowded and len(connections) < (self._most_connections or 0) * FEW_AGAIN:
+            self._is_crowded = False
+            log.info("there are descriptors for new connections again")
+        self._metrics.http_connections(Counter(connection.phase for connection in connections), self._unread)
 
     def _shut(self) -> None:
         """No room: let all callers wait, those with small requests for a moment only."""

@@ -19,11 +19,8 @@ each request, made in ``on_headers_complete`` and started by ``_start_asgi_task`
 httptools: an upgrade is told by ``HttpParserUpgrade`` at the end of the head, after ``on_message_complete``.
 """
 
-import array
 import asyncio
 import contextlib
-import fcntl
-import termios
 import urllib.parse
 from typing import Any, NoReturn, cast
 
@@ -35,11 +32,11 @@ from uvicorn.server import ServerState
 
 from app.api.request_body import MAX_BODY_BYTES
 from app.server import refusals
-from app.server.connections import Connections
+from app.server.connections import PHASES, Connections, bytes_waiting
 from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
 from app.server.lean import NO_PIPELINE, LeanFlowControl, Wakeup
 from app.server.refusals import Reason
-from app.telemetry.metrics import Closed
+from app.telemetry.metrics import Closed, Phase
 
 AHEAD_BYTES = 64 * 1024
 """Up to so much input may wait behind a request and reading goes on, by which a caller's leaving is noticed."""
@@ -124,11 +121,11 @@ class HttpProtocol(HttpToolsProtocol):
         "_message_bytes",
         "_paused",
         "_reason",
-        "_since",
         "_state",
         "_taken",
         "_taken_at",
         "_written",
+        "since",
         "unread",
     )
 
@@ -147,7 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._all = all_connections
         self._limits = all_connections.limits
         self._state = IDLE
-        self._since = all_connections.clock()
+        self.since = all_connections.clock()
         self._paused = 0
         # Input behind the request that is being answered.
         self._ahead = b""
@@ -172,9 +169,11 @@ class HttpProtocol(HttpToolsProtocol):
         """A caller is there."""
         super().connection_made(transport)
         self.flow = LeanFlowControl(cast(asyncio.Transport, self))
+        if not self._all.made(self):
+            return
         if self._all.full:
             if self._all.is_overfull:
-                self._end("input-bytes")
+                self.end("input-bytes")
             else:
                 # Not now: uvloop begins to read when this returns.
                 self.loop.call_soon(self.pause_for_room)
@@ -209,7 +208,7 @@ class HttpProtocol(HttpToolsProtocol):
             # Most reads are a whole head and nothing else: all of _read that there is to do.
             self._state = HEAD
             if self._feed(data, 0, len(data)) and self._state < ANSWERING:
-                self._since = self._all.clock()
+                self.since = self._all.clock()
         elif state < ANSWERING:
             self._read(data, 0)
         elif state == ANSWERING:
@@ -228,7 +227,7 @@ class HttpProtocol(HttpToolsProtocol):
             at = self._read_head(data, at) if self._state < BODY else self._read_body(data, at)
         state = self._state
         if at < size and state == ANSWERING:
-            self._since = self._all.clock()
+            self.since = self._all.clock()
             self._ahead, self._ahead_at = data, at
             self._recount()
             if size - at > AHEAD_BYTES:
@@ -237,7 +236,7 @@ class HttpProtocol(HttpToolsProtocol):
             self._ahead = b""
             self._recount()
         if state < ANSWERING and state != before:
-            self._since = self._all.clock()
+            self.since = self._all.clock()
 
     def _read_head(self, data: bytes, at: int) -> int:
         end = self._framing.head_end(data, at)
@@ -391,7 +390,7 @@ class HttpProtocol(HttpToolsProtocol):
     def _keep(self, data: bytes) -> None:
         """Keep one read more until the request before it is answered; then read nothing until there is an answer."""
         if not self._ahead:
-            self._since = self._all.clock()
+            self.since = self._all.clock()
         self._ahead = self._ahead[self._ahead_at :] + data
         self._ahead_at = 0
         self._recount()
@@ -442,22 +441,16 @@ class HttpProtocol(HttpToolsProtocol):
         """Read again; time begins anew for what could not arrive."""
         if self._paused & _NO_ROOM:
             if self._state in (HEAD, BODY):
-                self._since = self._all.clock()
+                self.since = self._all.clock()
             self.resume(_NO_ROOM)
 
     def waiting_bytes(self) -> int:
         """Input that the operating system holds for this connection."""
-        connection = self.transport.get_extra_info("socket")
-        size = array.array("i", [0])
-        try:
-            fcntl.ioctl(connection.fileno(), termios.FIONREAD, size)
-        except (OSError, ValueError):
-            return 0  # it was closed
-        return size[0]
+        return bytes_waiting(self.transport.get_extra_info("socket"))
 
     def stuck_since(self) -> float | None:
         """Since when a request has been incomplete, or has held up those behind it; None where neither is so."""
-        return self._since if self._state in (HEAD, BODY) or self._ahead else None
+        return self.since if self._state in (HEAD, BODY) or self._ahead else None
 
     def drop_input(self) -> None:
         """Refuse what is incomplete; forget what waits behind a request, whose answer is the last one."""
@@ -493,7 +486,7 @@ class HttpProtocol(HttpToolsProtocol):
         if self._state != ANSWERING or self.transport.is_closing():
             return
         self._state = IDLE
-        self._since = self._all.clock()
+        self.since = self._all.clock()
         self._has_begun = False
         self._message_bytes = 0
         if self._has_other_parser:
@@ -588,16 +581,16 @@ class HttpProtocol(HttpToolsProtocol):
     def check(self, now: float) -> None:
         """End what takes too long."""
         if self._is_unread_by_the_caller(now):
-            self._end("reply")
+            self.end("reply")
             return
         if self.transport.is_closing():
             return
-        age = now - self._since
+        age = now - self.since
         limits = self._limits
         state = self._state
         if state == IDLE:
             if age >= limits.idle_seconds and self._taken < 0:
-                self._end("idle")
+                self.end("idle")
         elif self._paused & _NO_ROOM:
             return
         elif state == HEAD:
@@ -616,15 +609,21 @@ class HttpProtocol(HttpToolsProtocol):
         if taken != self._taken:
             self._taken, self._taken_at = taken, now
             if self._state == IDLE:
-                self._since = now
+                self.since = now
         return now - self._taken_at >= self._limits.reply_seconds
 
-    def _end(self, limit: Closed) -> None:
-        """Without words: nobody listens."""
+    def end(self, limit: Closed) -> None:
+        """End it without words: nobody listens."""
+        self._state = LINGERING
         self._all.closed(limit)
         self.transport.abort()
 
     # The end.
+
+    @property
+    def phase(self) -> Phase:
+        """What the connection is doing."""
+        return PHASES[self._state]
 
     @property
     def is_busy(self) -> bool:

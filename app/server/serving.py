@@ -21,7 +21,7 @@ from types import FrameType
 import uvicorn
 from fastapi import FastAPI
 
-from app.server.connections import Connections
+from app.server.connections import Connections, most_connections
 from app.server.protocol import HttpProtocol
 from app.server.refusals import Limits
 from app.server.signals import handled
@@ -82,6 +82,7 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             _keep_alive(listener)
         await super().startup(sockets)
+        self.all_connections.allow(most_connections(self._app.state.service.settings.upstream_max_in_flight))
         self._sweeping = asyncio.create_task(self.all_connections.sweep_for_ever())
 
     async def main_loop(self) -> None:

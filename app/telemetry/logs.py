@@ -32,6 +32,24 @@ OWN_FIELDS = frozenset(
 
 
 _NO_FIELDS: dict[str, object] = {}
+_access = logging.getLogger(ACCESS)
+_quoted: Callable[[str], str] = json.encoder.encode_basestring
+
+
+class AccessLine(NamedTuple):
+    """What the line of a request says. ``at``: seconds since the epoch; None: not said."""
+
+    at: float
+    request_id: str
+    caller: str | None
+    route: str
+    method: str
+    status: int
+    duration_ms: float
+    trace_id: str | None
+    source: str | None
+    entries: int | None
+    problem: str | None
 
 
 class JsonFormatter(logging.Formatter):
@@ -45,10 +63,27 @@ class JsonFormatter(logging.Formatter):
         self._encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
         self._second = (0, "")
 
+    def access_line(self, line: AccessLine) -> str:
+        """The line of a request as ``format`` writes it, without a record of the logging package."""
+        request_id = line.request_id if isinstance(line.request_id, Own) else self._redact(line.request_id)
+        caller = "null" if line.caller is None else _quoted(line.caller)
+        more = "" if line.trace_id is None else f', "trace_id": {_quoted(line.trace_id)}'
+        if line.source is not None:
+            more += f', "source": "{line.source}"'
+        if line.entries is not None:
+            more += f', "entries": {line.entries}'
+        if line.problem is not None:
+            more += f', "problem": "{line.problem}"'
+        return (
+            f'{{"time": "{self._time(line.at)}", "level": "info", "logger": "{ACCESS}", "message": "request", '
+            f'"request_id": {_quoted(request_id)}, "caller": {caller}, "route": {_quoted(line.route)}, '
+            f'"method": {_quoted(line.method)}, "status": {line.status}, "duration_ms": {line.duration_ms!r}{more}}}'
+        )
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; a traceback becomes a string in it."""
         entry: dict[str, object] = {
-            "time": self._time(record),
+            "time": self._time(record.created),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.msg if record.name == ACCESS else message_of(record, self._redact),
@@ -63,14 +98,14 @@ class JsonFormatter(logging.Formatter):
             entry["exception"] = self._redact(self.formatException(record.exc_info))
         return self._encode(entry)
 
-    def _time(self, record: logging.LogRecord) -> str:
+    def _time(self, at: float) -> str:
         """RFC 3339 in UTC, with milliseconds."""
         second, text = self._second
-        if int(record.created) != second:
-            second = int(record.created)
+        if int(at) != second:
+            second = int(at)
             text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._second = (second, text)
-        return f"{text}.{int(record.created * 1000) % 1000:03d}+00:00"
+        return f"{text}.{int(at * 1000) % 1000:03d}+00:00"
 
 
 class TextFormatter(logging.Formatter):
@@ -185,6 +220,21 @@ class Lines(logging.Handler):
         told.fields = {"kind": kind}
         with contextlib.suppress(Exception):
             self._stream.write(f"{self.format(told)}\n")
+
+    def write(self, line: str) -> None:
+        """Write a line that is ready, with its end."""
+        self._stream.write(line)
+
+
+def sole_json_handler() -> tuple[Lines, JsonFormatter] | None:
+    """What alone gets the line of each request and writes it as JSON; None where others listen as well."""
+    handlers = logging.getLogger().handlers
+    if len(handlers) != 1 or _access.handlers or _access.filters:
+        return None
+    handler = handlers[0]
+    if isinstance(handler, Lines) and isinstance(handler.formatter, JsonFormatter):
+        return handler, handler.formatter
+    return None
 
 
 def configure_logs(level: str, style: str, secrets: Callable[[], tuple[str, ...]], stream: Stream) -> Summary:

@@ -5,7 +5,7 @@ circuit breaker) is read by a collector when somebody scrapes, and costs nothing
 """
 
 import platform
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, get_args
 
 from prometheus_client import (
@@ -26,9 +26,20 @@ KNOWN_METHODS = frozenset({"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DE
 """A caller may invent methods; the label may not grow with them."""
 
 Closed = Literal[
-    "head-bytes", "head-fields", "trailer", "head-seconds", "body-seconds", "idle", "reply", "linger", "input-bytes"
+    "head-bytes",
+    "head-fields",
+    "trailer",
+    "head-seconds",
+    "body-seconds",
+    "idle",
+    "reply",
+    "linger",
+    "input-bytes",
+    "descriptors",
 ]
 """The limits that end a connection."""
+Phase = Literal["idle", "reading", "answering", "closing"]
+"""What a connection is doing: between two requests, amid one, waiting for its answer, at its end."""
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _ENTRIES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
@@ -94,9 +105,12 @@ class Metrics:
             self._closed.labels(limit)
         self._open = Gauge(
             f"{PREFIX}_http_connections",
-            "Open connections of callers; looked at once a second.",
+            "Open connections of callers, by what they are doing; looked at once a second.",
+            ["state"],
             registry=self.registry,
         )
+        for phase in get_args(Phase):
+            self._open.labels(phase)
         self._unread = Gauge(
             f"{PREFIX}_http_unread_bytes",
             "Input of all connections that is read and not answered yet; looked at once a second.",
@@ -124,9 +138,10 @@ class Metrics:
         """A limit ended a connection."""
         self._closed.labels(limit).inc()
 
-    def http_connections(self, number: int, unread: int) -> None:
-        """So many connections are open, and hold so many bytes of input."""
-        self._open.set(number)
+    def http_connections(self, phases: Mapping[Phase, int], unread: int) -> None:
+        """So many connections are open, by what they are doing, and hold so many bytes of input."""
+        for phase in get_args(Phase):
+            self._open.labels(phase).set(phases.get(phase, 0))
         self._unread.set(unread)
 
     def upstream_request(self, result: str, seconds: float, entries: int) -> None:

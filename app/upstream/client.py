@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -67,7 +67,8 @@ class UpstreamClient:
 
     ``undocumented_states``, ``raw_words`` (documented states in other words, by word) and ``unreadable`` (by field)
     count what the documentation did not promise. ``account`` has the credentials in force. ``transport`` takes the
-    place of the network in tests and for the sandbox; ``clock`` says when connections are renewed.
+    place of the network in tests and for the sandbox; ``clock`` says when connections are renewed; ``also_hidden``
+    yields what the texts of the platform must not show beside those credentials.
     """
 
     def __init__(
@@ -80,11 +81,13 @@ class UpstreamClient:
         attempt_timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock = time.monotonic,
+        also_hidden: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._address = url
         self._account = account
         self._zone = zone
         self._attempt_timeout = attempt_timeout
+        self._also_hidden = also_hidden
         self._logged_words: set[str] = set()
         self.undocumented_states = 0
         self.raw_words: Counter[str] = Counter()
@@ -138,12 +141,13 @@ class UpstreamClient:
     def _decode(
         self, asked: Mapping[int, bool], reply: UnreadReply, text: str | InvalidReply | None = None
     ) -> dict[int, Answer]:
+        hidden = (*reply.credentials.secrets, *self._also_hidden())
         read = decode(
             reply.status,
             load(text_of(reply.body) if text is None else text),
             asked,
             self._zone,
-            lambda message: clean_message(message, reply.credentials.secrets),
+            lambda message: clean_message(message, hidden),
             retry_after=reply.retry_after,
         )
         if read.raw_words:

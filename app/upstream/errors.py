@@ -25,6 +25,7 @@ from app.lookup.failures import (
     UnknownRefusal,
 )
 from app.upstream.body import JsonNumber
+from app.upstream.leaks import leaks_of
 
 MAX_MESSAGE_LENGTH = 200
 MAX_READ = 1024
@@ -198,20 +199,20 @@ def error_text(entry: object) -> str | None:
 def clean_message(text: str, secrets: Iterable[str]) -> str | None:
     """An error text that may be shown: without control characters, at most 200 characters long.
 
-    None where it holds one of the ``secrets``, however the platform may have escaped it.
+    None where it holds, however the platform may have escaped it, one of the ``secrets`` of four characters or more, or
+    of a longer one a part (``app/upstream/leaks.py``); or where it is one of them and nothing else.
     """
-    hidden = [secret for secret in secrets if secret]
+    leaks = leaks_of(tuple(filter(None, secrets)))
     # What is shown must end long before what is looked at: half a secret is one, too. An escaped character takes up to
     # six.
-    margin = 6 * max(map(len, hidden), default=0)
+    margin = 6 * leaks.longest
     read = text[: 2 * MAX_MESSAGE_LENGTH + margin]
     printable = read if read.isprintable() else _printable(read)
     cleaned = re.sub(r" +", " ", printable).strip()
     if len(text) > len(read) and len(cleaned) < MAX_MESSAGE_LENGTH + margin:
         return None
-    seen = [read, printable, cleaned, html.unescape(cleaned), unquote_plus(cleaned), cleaned.replace("\\", "")]
-    haystack = "\n".join(seen).casefold()
-    if any(secret.casefold() in haystack for secret in hidden):
+    seen = {read, printable, cleaned, html.unescape(cleaned), unquote_plus(cleaned), cleaned.replace("\\", "")}
+    if any(leaks.is_in(each) for each in seen):
         return None
     return cleaned[:MAX_MESSAGE_LENGTH].rstrip() or None
 

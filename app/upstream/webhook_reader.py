@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 from app.lookup.failures import InvalidReply
 from app.lookup.record import MessageRecord, documented
 from app.upstream.body import load, text_of
+from app.upstream.errors import Redact
 from app.upstream.wire import as_array, raw_word, read_id, read_time, read_word, time_field
 
 PART = 200
@@ -14,13 +15,14 @@ PART = 200
 
 
 class WebhookReader:
-    """Reads deliveries.
+    """Reads deliveries. ``redact`` withholds a word that is a credential.
 
     ``entries`` counts them by ``taken`` and ``unreadable``, ``raw_words`` the words that are not the documented ones.
     """
 
-    def __init__(self, zone: ZoneInfo) -> None:
+    def __init__(self, zone: ZoneInfo, redact: Redact) -> None:
         self._zone = zone
+        self._redact = redact
         self.entries: Counter[str] = Counter()
         self.raw_words: Counter[str] = Counter()
 
@@ -51,6 +53,8 @@ class WebhookReader:
         if id_ is None or word is None:
             return None
         known = documented(word)
+        if known is None and self._redact(word) is None:
+            return None
         if known is not None and known != entry.get("state"):
             self.raw_words[raw_word(word)] += 1
         try:

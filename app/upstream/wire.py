@@ -244,6 +244,8 @@ class _Reader:
             return InvalidReply("the state in the platform's entry cannot be read")
         known = documented(word)
         if known is None:
+            if self._redact(word) is None:
+                return InvalidReply("the state in the platform's entry is a credential")
             self._reply.undocumented.append(word)
         elif known != state:
             self._reply.raw_words.append(raw_word(word))

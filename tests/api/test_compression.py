@@ -45,6 +45,12 @@ async def raw(client: httpx.AsyncClient, method: str, path: str, **options: obje
         ("gzipped", False),
         ("br", False),
         ("gzip;q=nonsense", False),
+        ("gzip;q=nan", False),
+        ("gzip;q=2", False),
+        ("gzip ; q = 0", False),
+        ("identity;q=0", False),
+        ("*;q=0, gzip", True),
+        (", ,gzip;foo=bar", True),
     ],
 )
 async def test_gzip_is_for_whoever_accepts_it(sandboxed: httpx.AsyncClient, header: str, accepted: bool) -> None:

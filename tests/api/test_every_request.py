@@ -8,7 +8,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.api.access_log import AccessLog
 from app.api.health import Lifecycle
-from app.api.request_context import RequestContext
+from app.api.request_context import EveryRequest, RequestContext
 from app.main import create_app
 from app.telemetry.metrics import Metrics
 from tests.support.platform import FakePlatform
@@ -159,7 +159,7 @@ async def test_a_crash_after_the_first_bytes_ends_the_response_instead_of_starti
     async def keep(message: Message) -> None:
         sent.append(message)
 
-    app = RequestContext(breaks_off, Lifecycle(), AccessLog(Metrics("1")), make_id=lambda: "made")
+    app = RequestContext(breaks_off, EveryRequest(Lifecycle(), AccessLog(Metrics("1")), make_id=lambda: "made"))
     with pytest.raises(RuntimeError, match="too late"):
         await app({"type": "http", "path": "/", "headers": []}, _no_body, keep)
     assert [message["type"] for message in sent] == ["http.response.start"]
@@ -173,6 +173,6 @@ async def test_a_crash_outside_of_a_request_is_not_answered() -> None:
     async def refuse(message: Message) -> None:
         raise AssertionError(message)
 
-    context = RequestContext(broken, Lifecycle(), AccessLog(Metrics("1")))
+    context = RequestContext(broken, EveryRequest(Lifecycle(), AccessLog(Metrics("1"))))
     with pytest.raises(RuntimeError, match="start failed"):
         await context({"type": "lifespan"}, _no_body, refuse)

@@ -124,3 +124,44 @@ async def test_without_a_provider_the_upstream_request_carries_nothing(
 ) -> None:
     await client.get("/messages/82216/state", headers={"traceparent": TRACEPARENT})
     assert "traceparent" not in platform.requests[0].headers
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/webhooks/message-states/{}",
+        "/webhooks/message-states/{}/",
+        "//webhooks/message-states/{}",
+        "/Webhooks/message-states/{}",
+        "/webhooks%2Fmessage-states%2F{}",
+        "/webhook/message-states/{}",
+        "/messages/../webhooks/message-states/{}",
+        "/messages/{}/state",
+        "/messages/states?token={}",
+        "/messages/82216/state?api_key={}&detail=true",
+        "/messages/states/events?id=1&{}",
+        "/livez?{}",
+    ],
+)
+async def test_no_spelling_of_a_path_and_no_query_brings_a_secret_into_a_span(
+    spans: InMemorySpanExporter, platform: FakePlatform, path: str
+) -> None:
+    token = "planted-webhook-token-77"
+    async with service(platform, webhook_token=token) as client:
+        for method in ("GET", "HEAD", "POST"):
+            request = client.build_request(method, "/")
+            raw = path.format(token).encode()
+            request.url = request.url.copy_with(raw_path=raw)
+            await client.send(request)
+    shown = "".join(span.to_json() for span in spans.get_finished_spans())
+    assert token not in shown
+
+
+async def test_the_path_of_a_lookup_is_still_in_its_span(
+    spans: InMemorySpanExporter, client: httpx.AsyncClient
+) -> None:
+    await client.get("/messages/82216/state?detail=true")
+    (span,) = of_kind(spans, SpanKind.SERVER)
+    assert span.attributes is not None
+    assert span.attributes["url.path"] == "/messages/82216/state"
+    assert span.attributes["url.query"] == "REDACTED"

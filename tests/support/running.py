@@ -55,16 +55,19 @@ def free_port() -> int:
 
 
 @asynccontextmanager
-async def running(variables: Mapping[str, str], folder: Path, port: int | None = None) -> AsyncIterator[Running]:
+async def running(
+    variables: Mapping[str, str], folder: Path, port: int | None = None, descriptors: int | None = None
+) -> AsyncIterator[Running]:
     """``python -m app`` in an empty folder, started and ready, with these variables and no other settings.
 
-    ``port``: where another process served before, and whoever comes back looks for this one.
+    ``port``: where another process served before, and whoever comes back looks for this one; ``descriptors``: its limit
+    of open files, where it is not that of the tests.
     """
     port = free_port() if port is None else port
     plain = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "app"),
+        *(() if descriptors is None else ("sh", "-c", f'ulimit -n {descriptors} && exec "$0" "$@"')),
+        *(sys.executable, "-m", "app"),
         cwd=folder,
         env={**plain, "PYTHONPATH": str(ROOT), "PORT": str(port), "METRICS_PORT": "0", **variables},
         stderr=asyncio.subprocess.PIPE,

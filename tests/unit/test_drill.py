@@ -2,8 +2,10 @@
 
 import pytest
 
+from tests.conftest import ROOT
 from tools.drill.__main__ import NIGHT
 from tools.drill.diagnosis import CAUSES, NONE, SLOW_SECONDS, cause, parse
+from tools.drill.ends import ENDS
 from tools.drill.platform import DOWN, FAULTS
 
 UPSTREAM = "message_state_upstream_request_duration_seconds"
@@ -14,6 +16,11 @@ HEALTHY = {"message_state_batching_enabled": 1.0, f'{UPSTREAM}_count{{result="ok
 CASES = {
     "none": {f'{UPSTREAM}_count{{result="ok"}}': 90.0, f"{UPSTREAM}_sum": 3.0},
     "defect": {f'{HTTP}{{route="/x",method="GET",status="500"}}': 1.0},
+    "descriptors used up": {
+        'message_state_http_connections_closed_total{limit="descriptors"}': 1.0,
+        "message_state_log_lines_lost_total": 1.0,
+    },
+    "log lines lost": {"message_state_log_stuck_seconds": 2.0, f'{PROBLEM}{{problem="overloaded"}}': 3.0},
     "account locked": {'message_state_latch_held{reason="upstream-account-locked"}': 1.0},
     "credentials rejected": {'message_state_latch_held{reason="upstream-credentials-rejected"}': 1.0},
     "throttled": {f'{UPSTREAM}_count{{result="upstream-throttled"}}': 3.0},
@@ -115,3 +122,9 @@ def test_every_fault_of_the_platform_has_its_turn() -> None:
 
 def test_a_scrape_is_read_as_it_stands() -> None:
     assert parse('# HELP x y\nx{a="b c"} 1.5\ny 2\n') == {'x{a="b c"}': 1.5, "y": 2.0}
+
+
+def test_every_end_is_in_the_runbooks_account_of_the_drill() -> None:
+    runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
+    assert [name for name in ENDS if f"\nok   {name}\n" not in runbook] == []
+    assert [fault.name for fault in NIGHT if f"\nok   {fault.name}: {fault.told} (" not in runbook] == []

@@ -1,12 +1,10 @@
 """The drill: each fault meets a service process of its own, under light load; two scrapes must name its cause, and the
-log must have told of it in at most three lines.
+log must have told of it in at most three lines. Then the ends: signals and what could hold up an exit (``ends.py``).
 """
 
 import asyncio
 import contextlib
 import itertools
-import json
-import os
 import sys
 import tempfile
 import time
@@ -17,31 +15,34 @@ from pathlib import Path
 
 import httpx
 
-from bench.processes import free_port
-from tools.drill.diagnosis import Cause, cause, parse
+from tools.drill.diagnosis import Cause, cause
+from tools.drill.ends import ends
 from tools.drill.platform import FIRST_ODD_ID, Platform
+from tools.drill.service import CALLERS, LOUD, key_of, service
 
-ROOT = Path(__file__).parent.parent.parent
 AT_A_TIME = 4
 HEALTHY_SECONDS, FAULT_SECONDS = 2.0, 6.0
 LOG_SECONDS = 11.0
 """From the fault's start to the last look at the log: long enough for the summary that comes after ten seconds."""
 MAX_LINES = 3
-CALLERS = ("shop", "crm")
-LOUD = "importer"
-START_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is broken, and the cause that the metrics must tell. ``load`` is what callers do meanwhile: those with names
-    that are always there, and for ``loud`` and ``spoiling`` one more."""
+    """What is broken, and the cause that the metrics must tell.
+
+    ``load`` is what callers do meanwhile: those with names that are always there, and for ``loud`` and ``spoiling`` one
+    more; ``log`` what becomes of standard error: a ``file``, a pipe that is ``unread`` from the fault on, or a ``full``
+    disk; ``descriptors`` a limit of open files.
+    """
 
     name: str
     switched: str
     told: str
     load: str = "light"
     settings: Mapping[str, str] = field(default_factory=dict)
+    log: str = "file"
+    descriptors: int | None = None
 
 
 NIGHT = [
@@ -54,6 +55,12 @@ NIGHT = [
     Fault("platform throttles", "throttled", "throttled"),
     Fault("platform sends HTML", "not JSON", "platform's reply unreadable"),
     Fault("platform refuses with an unknown text", "refuses", "platform refuses"),
+    Fault(
+        "platform repeats the token, cut",
+        "repeats the token, cut",
+        "platform refuses",
+        settings={"UPSTREAM_TOKEN": "drill-token-0123456789"},
+    ),
     Fault("platform answers only the first entry", "answers only the first entry", "batching off"),
     Fault("platform invents a state", "unknown state", "undocumented state"),
     Fault("callers ask for more than fits", "none", "queue full", "heavy", {"MAX_QUEUED_IDS": "200"}),
@@ -66,6 +73,9 @@ NIGHT = [
     Fault("one caller sends ids that spoil batches", "refuses some ids", "one caller spoils batches", "spoiling"),
     Fault("callers ask for another account's messages", "knows no message", "messages not found"),
     Fault("callers send nonsense", "none", "callers' mistakes", "nonsense"),
+    Fault("nobody reads the log", "none", "log lines lost", log="unread"),
+    Fault("the disk of the log is full", "none", "log lines lost", log="full"),
+    Fault("callers keep connections", "none", "descriptors used up", "crowd", descriptors=150),
     Fault("nothing", "none", "none"),
 ]
 
@@ -84,78 +94,18 @@ class Outcome:
         return self.told.name == self.fault.told and len(self.lines) <= MAX_LINES
 
 
-class Service:
-    """A service process in front of a platform."""
-
-    def __init__(self, process: asyncio.subprocess.Process, log: Path, port: int, metrics_port: int) -> None:
-        self.process = process
-        self._log = log
-        self.url = f"http://127.0.0.1:{port}"
-        self._metrics = f"http://127.0.0.1:{metrics_port}/metrics"
-
-    async def scrape(self, client: httpx.AsyncClient) -> dict[str, float]:
-        """The metrics as they are now."""
-        return parse((await client.get(self._metrics)).text)
-
-    def loud(self) -> list[str]:
-        """Every message so far at warning and above."""
-        entries = [json.loads(line) for line in self._log.read_text().splitlines()]
-        return [each["message"] for each in entries if each["level"] in ("warning", "error", "critical")]
-
-
-@asynccontextmanager
-async def service(url: str, folder: Path, settings: Mapping[str, str]) -> AsyncIterator[Service]:
-    """Start ``python -m app`` and wait until it is ready."""
-    port, metrics_port = free_port(), free_port()
-    variables = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT),
-        "PORT": str(port),
-        "METRICS_PORT": str(metrics_port),
-        "UPSTREAM_URL": url,
-        "UPSTREAM_TOKEN": "drill",
-        "API_KEYS": ",".join(f"{name}:{key_of(name)}" for name in (*CALLERS, LOUD)),
-        "UPSTREAM_CONNECT_TIMEOUT": "1",
-        "UPSTREAM_ATTEMPT_TIMEOUT": "1.5",
-        **settings,
-    }
-    log = folder / f"{port}.log"
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "app", cwd=folder, env=variables, stderr=output
-        )
-    started = Service(process, log, port, metrics_port)
-    try:
-        async with httpx.AsyncClient(trust_env=False) as client, asyncio.timeout(START_SECONDS):
-            while not await _ready(client, started.url):  # noqa: ASYNC110 - only the process knows when it is ready
-                await asyncio.sleep(0.05)
-        yield started
-    finally:
-        process.kill()
-        await process.wait()
-
-
-def key_of(name: str) -> str:
-    """The key of one of the drill's callers."""
-    return f"key-of-the-drill-{name}"
-
-
-async def _ready(client: httpx.AsyncClient, url: str) -> bool:
-    try:
-        return (await client.get(f"{url}/readyz")).status_code == 200
-    except httpx.TransportError:
-        return False
-
-
 async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> None:
     """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
+    crowd: list[object] = []  # held, and so kept open
 
     async def ask(caller: str, count: int, odd: int = 0) -> None:
         headers = {"X-API-Key": key_of(caller)}
         asked = [each + odd for each in itertools.islice(ids, count)]
         # Callers that are still waiting when the service ends lose their connection.
-        with contextlib.suppress(httpx.TransportError):
-            if kind == "nonsense":
+        with contextlib.suppress(httpx.TransportError, OSError):
+            if kind == "crowd":
+                crowd.append(await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2])))
+            elif kind == "nonsense":
                 await client.get(f"{url}/messages/none/state", headers=headers)
             elif count == 1:
                 await client.get(f"{url}/messages/{asked[0]}/state", headers=headers)
@@ -167,10 +117,10 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
         for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
             calls.create_task(ask(caller, size))
             if kind == "loud":
-                calls.create_task(ask(LOUD, 300))
+                calls.create_task(ask(LOUD, 600))
             elif kind == "spoiling":
                 calls.create_task(ask(LOUD, 3, FIRST_ODD_ID))
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.01 if kind == "crowd" else 0.1)
 
 
 @asynccontextmanager
@@ -190,7 +140,7 @@ async def rehearse(fault: Fault, folder: Path) -> Outcome:
     ids = itertools.count(1_000_000)
     async with (
         Platform() as platform,
-        service(platform.url, folder, fault.settings) as running,
+        service(platform.url, folder, fault.settings, fault.log, fault.descriptors) as running,
         httpx.AsyncClient(trust_env=False, timeout=30) as client,
     ):
         async with loaded("light", client, running.url, ids):
@@ -198,6 +148,7 @@ async def rehearse(fault: Fault, folder: Path) -> Outcome:
         lines_before = len(running.loud())
         before = await running.scrape(client)
         await platform.switch(fault.switched)
+        running.stop_reading()
         async with loaded(fault.load, client, running.url, ids):
             await asyncio.sleep(FAULT_SECONDS)
             after = await running.scrape(client)
@@ -230,9 +181,10 @@ def main() -> None:
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         outcomes = asyncio.run(night(Path(folder)))
+        complaints = asyncio.run(ends(Path(folder)))
     failed = [outcome for outcome in outcomes if not outcome.passed]
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} told right, in {time.monotonic() - started:.0f} s")
-    sys.exit(bool(failed))
+    sys.exit(bool(failed or complaints))
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ SLOW_SECONDS = 0.5
 """Mean time of an upstream request from which the platform counts as slow: a healthy one takes some 30 ms."""
 BUSY_SECONDS = 0.25
 """Mean delay of the event loop from which the process counts as busy."""
+STUCK_SECONDS = 1.0
+"""For which a write of log lines waits from where on nobody reads them."""
 OFTEN = 0.5
 """Share of requests or ids from which something is the rule and no exception."""
 
@@ -99,6 +101,16 @@ def _share(part: float, whole: float) -> bool:
 
 CAUSES = [
     Cause("defect", "ours", lambda w: _answered(w, "500") > 0 or w.problem("internal-error") > 0),
+    Cause(
+        "descriptors used up",
+        "ours",
+        lambda w: w.rise(f"{P}_http_connections_closed_total", 'limit="descriptors"') > 0,
+    ),
+    Cause(
+        "log lines lost",
+        "ours",
+        lambda w: w.rise(f"{P}_log_lines_lost_total") > 0 or w.now(f"{P}_log_stuck_seconds") > STUCK_SECONDS,
+    ),
     Cause("account locked", "platform", lambda w: w.now(f"{P}_latch_held", 'reason="upstream-account-locked"') > 0),
     Cause(
         "credentials rejected",

@@ -64,6 +64,7 @@ FAULTS: dict[str, Callable[[Entries], Awaitable[Reply]]] = {
     "throttled": _at_once(lambda _: (429, "Retry-After: 2\r\n", "")),
     "not JSON": _at_once(lambda _: (200, "", "<html>maintenance</html>")),
     "refuses": _at_once(lambda _: refusal("The archive is being rebuilt")),
+    "repeats the token, cut": _at_once(lambda entries: refusal(f"no right for {str(entries[0]['token'])[:14]}…")),
     "refuses some ids": _at_once(_refused_where_odd),
     "answers only the first entry": _at_once(lambda entries: states(entries[:1])),
     "unknown state": _at_once(lambda entries: states(entries, "delayed")),

@@ -17,6 +17,12 @@ class Cache(Protocol):
         still be without it. ``serving``: whether it saves a request, for a cache that counts them.
         """
 
+    def at_hand(self, id_: int, detail: bool) -> Cached | None:
+        """What this process itself knows of one id with what is wanted, and is still good."""
+
+    def count_hit(self) -> None:
+        """Somebody was answered with what was at hand."""
+
     def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer that the platform gave just now. Returns what counts from now on.
 

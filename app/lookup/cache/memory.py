@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from app.lookup.lifetimes import Cached, Lifetimes, stays
 from app.lookup.policy import Clock
-from app.lookup.record import Cacheable, merge
+from app.lookup.record import Cacheable, merge, serves
 
 
 class MemoryCache:
@@ -61,6 +61,14 @@ class MemoryCache:
             if cached is not None:
                 found[id_] = cached
         return found
+
+    def at_hand(self, id_: int, detail: bool) -> Cached | None:
+        """What is known of one id with what is wanted, and still good."""
+        cached = self.get(id_)
+        return cached if cached is not None and serves(cached.answer, detail) else None
+
+    def count_hit(self) -> None:
+        """Hits are counted where there are two levels."""
 
     def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer; the oldest unused one makes room."""

@@ -88,6 +88,14 @@ class TwoLevelCache:
         self.misses += len(missing) - served
         return found
 
+    def at_hand(self, id_: int, detail: bool) -> Cached | None:
+        """What memory knows of one id with what is wanted, and is still good."""
+        return self._memory.at_hand(id_, detail)
+
+    def count_hit(self) -> None:
+        """One more that memory answered."""
+        self.hits["memory"] += 1
+
     def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer in memory now, and in the store soon."""
         kept = self._memory.put(id_, answer, reported=reported)

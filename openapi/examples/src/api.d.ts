@@ -173,7 +173,7 @@ export interface components {
              * @description Whether the number of parts and the price per part are wanted as well.
              * @default false
              */
-            detail: boolean;
+            detail?: boolean;
         };
         /**
          * FieldError

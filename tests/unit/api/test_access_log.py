@@ -7,9 +7,9 @@ import pytest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.access_log import AccessLog
+from app.api.access_log import AccessLog, Ended
 from app.api.health import Lifecycle
-from app.api.request_context import RequestContext
+from app.api.request_context import EveryRequest, RequestContext
 from app.telemetry.logs import ACCESS
 from app.telemetry.metrics import Metrics
 
@@ -24,7 +24,8 @@ class Service:
         self._caplog = caplog
         self.metrics = Metrics("1")
         self.let_go = asyncio.Event()
-        self._app: ASGIApp = RequestContext(self._answer, Lifecycle(), AccessLog(self.metrics))
+        self.access_log = AccessLog(self.metrics)
+        self._app: ASGIApp = RequestContext(self._answer, EveryRequest(Lifecycle(), self.access_log))
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/slow":
@@ -61,17 +62,26 @@ async def test_a_request_alone_is_told_before_it_returns(caplog: pytest.LogCaptu
     assert service.counted == 1
 
 
-async def test_while_another_one_is_served_it_is_told_a_turn_later(caplog: pytest.LogCaptureFixture) -> None:
+async def test_others_that_end_in_the_same_turn_are_told_together(caplog: pytest.LogCaptureFixture) -> None:
     service = Service(caplog)
-    slow = asyncio.create_task(service.ask("/slow", "slow"))
-    await asyncio.sleep(0)
+    told: list[list[str]] = []
+
+    async def end(request_id: str) -> None:
+        state = {"request_id": request_id, "status": 200}
+        scope: Scope = {"type": "http", "method": "GET", "headers": [], "client": None, "state": state}
+        service.access_log.end(Ended(scope, 0.1, None, 7.0))
+        told.append(service.told)
+
+    await asyncio.gather(*map(end, ("one", "two", "three")))
+    assert told == [["one"]] * 3
+    assert service.told == ["one", "two", "three"]
+
+
+async def test_a_task_that_serves_several_requests_finds_each_of_them_told(caplog: pytest.LogCaptureFixture) -> None:
+    service = Service(caplog)
     await service.ask("/", "one")
-    assert service.told == []
-    await asyncio.sleep(0)
-    assert service.told == ["one"]
-    service.let_go.set()
-    await slow
-    assert service.told == ["one", "slow"]
+    await service.ask("/", "two")
+    assert service.told == ["one", "two"]
 
 
 async def test_requests_that_end_together_each_have_their_own_line(caplog: pytest.LogCaptureFixture) -> None:

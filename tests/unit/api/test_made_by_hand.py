@@ -1,18 +1,22 @@
-"""The response made of bytes, and the log record made by hand, are what Starlette and the standard library make."""
+"""The response made of bytes, and the log line made by hand, are what Starlette and the logging package make."""
 
+import io
 import logging
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from starlette.responses import Response
 from starlette.types import Message
 
-from app.api.access_log import AccessLog, Ended
+from app.api.access_log import hand_to_loggers
 from app.api.caching import state_response
+from app.api.catalogue import CATALOGUE
 from app.lookup.engine import LookupResult
 from app.lookup.record import MessageRecord
 from app.lookup.waiter import Source
-from app.telemetry.logs import ACCESS
-from app.telemetry.metrics import Metrics
+from app.telemetry.logs import ACCESS, AccessLine, JsonFormatter, Lines, sole_json_handler
+from app.telemetry.redaction import Own, Redactor
 
 pytestmark = pytest.mark.anyio
 
@@ -38,10 +42,62 @@ async def test_the_response_made_of_bytes_is_sent_as_starlettes_is() -> None:
     assert await sent_by(made) == await sent_by(Response(b"{}", 200, headers))
 
 
-def test_the_record_made_by_hand_has_what_a_loggers_own_has(caplog: pytest.LogCaptureFixture) -> None:
+@given(
+    st.builds(
+        AccessLine,
+        at=st.floats(0, 4e9),
+        request_id=st.text() | st.builds(Own, st.text()),
+        caller=st.none() | st.text(),
+        route=st.text(),
+        method=st.text(),
+        status=st.integers(0, 999),
+        duration_ms=st.floats(0, 1e6).map(lambda seconds: round(seconds, 2)),
+        trace_id=st.none() | st.from_regex("[0-9a-f]{32}", fullmatch=True),
+        source=st.none() | st.sampled_from([each.value for each in Source]),
+        entries=st.none() | st.integers(0, 1000),
+        problem=st.none() | st.sampled_from(list(CATALOGUE)),
+    )
+)
+def test_the_line_made_by_hand_is_the_one_that_the_formatter_writes(line: AccessLine) -> None:
+    formatter = JsonFormatter(Redactor(lambda: ("secret", "0000")))
+    records: list[logging.LogRecord] = []
+    handler = logging.Handler()
+    handler.emit = records.append  # type: ignore[method-assign, assignment]  # collects what loggers hand on
+    access = logging.getLogger(ACCESS)
+    access.addHandler(handler)
+    level, propagate = access.level, access.propagate
+    access.setLevel(logging.INFO)
+    access.propagate = False
+    try:
+        hand_to_loggers(line)
+    finally:
+        access.removeHandler(handler)
+        access.setLevel(level)
+        access.propagate = propagate
+    (record,) = records
+    assert formatter.access_line(line) == formatter.format(record)
+
+
+def test_the_record_of_a_line_has_what_a_loggers_own_has(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, ACCESS)
-    AccessLog(Metrics("1")).write(Ended(SCOPE, 0.5, None, 7.0))
+    hand_to_loggers(AccessLine(7.0, "one", None, "/", "GET", 200, 0.5, None, None, None, None))
     logging.getLogger(ACCESS).info("request", extra={"fields": {}})
     made, ordinary = caplog.records
     assert made.__dict__.keys() == ordinary.__dict__.keys()
     assert (made.getMessage(), made.name, made.levelname, made.created) == ("request", ACCESS, "INFO", 7.0)
+
+
+def test_a_line_is_made_by_hand_only_where_our_handler_alone_gets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    root, access = logging.getLogger(), logging.getLogger(ACCESS)
+    ours = Lines(io.StringIO())
+    monkeypatch.setattr(root, "handlers", [ours])
+    assert sole_json_handler() is None, "it writes no JSON"
+    ours.setFormatter(JsonFormatter(Redactor(tuple)))
+    assert sole_json_handler() == (ours, ours.formatter)
+    monkeypatch.setattr(access, "filters", [logging.Filter()])
+    assert sole_json_handler() is None
+    monkeypatch.setattr(access, "filters", [])
+    monkeypatch.setattr(root, "handlers", [ours, logging.NullHandler()])
+    assert sole_json_handler() is None
+    monkeypatch.setattr(root, "handlers", [logging.StreamHandler()])
+    assert sole_json_handler() is None

@@ -9,10 +9,15 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.routing import RouteContext, iter_route_contexts
+from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Match, NoMatchFound, Router
 
 from app.api import event_stream, health, messages, webhook
+from app.api.access import Callers
+from app.api.access_log import AccessLog
+from app.api.cached_state import CachedState, install_cached_state
 from app.api.problems import install_handlers
+from app.api.request_context import EveryRequest
 from app.api.shortcut import StateShortcut, install_shortcut
 from app.main import create_app
 from app.settings import Settings
@@ -60,6 +65,14 @@ def shortcuts(app: FastAPI) -> list[BaseRoute]:
     return [route for route in app.routes if isinstance(route, StateShortcut)]
 
 
+def from_memory(middleware: Middleware) -> bool:
+    return isinstance(middleware.cls, type) and issubclass(middleware.cls, CachedState)
+
+
+def answers_from_memory(app: FastAPI) -> bool:
+    return any(from_memory(each) for each in app.user_middleware)
+
+
 @asynccontextmanager
 async def asked(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.ASGITransport(app)
@@ -75,12 +88,16 @@ def built(
 ) -> FastAPI:
     """The service's application with other dependencies, and no router but this one."""
     service = create_app(Settings.for_sandbox())
+    every = EveryRequest(service.state.service.lifecycle, AccessLog(Metrics("1")))
     app = FastAPI(
-        dependencies=list(of_app), middleware=service.user_middleware, lifespan=service.router.lifespan_context
+        dependencies=list(of_app),
+        middleware=[each for each in service.user_middleware if not from_memory(each)],
+        lifespan=service.router.lifespan_context,
     )
     app.state.service = service.state.service
     app.include_router(router, dependencies=list(of_include), prefix=prefix)
     install_shortcut(app, messages.get_message_state)
+    install_cached_state(app, messages.get_message_state, Callers(service.state.service.secrets), every)
     install_handlers(app)
     return app
 
@@ -99,14 +116,17 @@ async def test_dependencies_and_overrides_work_on_every_route(
             allowed = await client.request(*request_, json={"ids": [82216]})
             assert allowed.status_code == (404 if "webhooks" in request_[1] else 200)
     assert shortcuts(app) == []
+    assert not answers_from_memory(app)
 
 
 async def test_a_route_that_is_included_under_a_prefix_is_found_there_alone() -> None:
     app = built(messages.router, prefix="/v1")
     async with asked(app) as client:
         assert (await client.get("/v1" + ONE)).status_code == 200
+        assert (await client.get("/v1" + ONE)).headers["Cache-Status"].endswith("hit")
         assert (await client.get(ONE)).status_code == 404
     assert len(shortcuts(app)) == 1
+    assert answers_from_memory(app)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
@@ -122,6 +142,7 @@ async def test_the_shortcut_answers_as_the_ordinary_route_does(
         assert len(shortcuts(app)) == 1
         if not has_shortcut:
             app.router.routes.remove(*shortcuts(app))
+            app.user_middleware = [each for each in app.user_middleware if not from_memory(each)]
         async with asked(app) as client:
             for headers in ({}, {"If-None-Match": "*"}):
                 answer = await client.request(method, path, headers={"X-Request-ID": "same", **headers})

@@ -1,7 +1,9 @@
 """The platform's error texts: each is recognised, and none shows a credential."""
 
+import base64
 import re
 import time
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
@@ -152,6 +154,41 @@ def test_a_credential_with_an_escaped_quote_is_withheld() -> None:
 @given(st.text(max_size=20), st.text(alphabet="abcXYZ019", min_size=4, max_size=12), st.text(max_size=20))
 def test_no_text_around_a_credential_lets_it_through(before: str, secret: str, after: str) -> None:
     assert clean_message(before + secret + after, [secret]) is None
+
+
+TOKEN = "tok_9f8e7d6c5b4a3210"
+
+
+@pytest.mark.parametrize("start", range(len(TOKEN) - 5))
+@pytest.mark.parametrize(
+    "encode",
+    [
+        str,
+        lambda part: "".join(f"%{ord(each):02x}" for each in part),
+        lambda part: base64.b64encode(part.encode()).decode(),
+        lambda part: base64.urlsafe_b64encode(f"l:{part}x".encode()).decode(),
+        lambda part: base64.b64encode(f"u{part}".encode()).decode().rstrip("="),
+    ],
+    ids=["plain", "percent", "base64", "base64 among others", "base64 behind another"],
+)
+def test_no_six_characters_of_a_long_credential_are_shown_however_encoded(
+    start: int, encode: Callable[[str], str]
+) -> None:
+    part = encode(TOKEN[start : start + 6])
+    assert clean_message(f"unknown token {part}… of the account", [TOKEN]) is None
+
+
+def test_the_base64_of_a_whole_credential_that_was_cut_is_not_shown() -> None:
+    form = base64.b64encode(TOKEN.encode()).decode()
+    for start in range(len(form) - 8):
+        assert clean_message(f"Basic {form[start : start + 6]}", [TOKEN]) is None
+
+
+@pytest.mark.parametrize("login", ["e", "or", "log"])
+def test_a_very_short_login_hides_no_whole_text(login: str) -> None:
+    text = "Incorrect login or password"
+    assert clean_message(text, [login, TOKEN]) == text
+    assert clean_message(login, [login]) is None
 
 
 def test_an_empty_secret_does_not_withhold_everything() -> None:
