@@ -120,6 +120,7 @@ example: openapi/node_modules/.done | .venv/bin/python ## serve the example page
 	@exec $(BIN)/python -m http.server 8001 --bind 127.0.0.1 --directory openapi/examples
 
 # The generators have an environment of their own: what they need is nothing that the service or its tests need.
+# Not compiled: most of it is never imported, and compiling it takes longer than one run does.
 openapi/clients/node_modules/.done: openapi/clients/package-lock.json
 	npm ci --prefix openapi/clients --no-fund --no-audit
 	@touch $@
@@ -127,7 +128,7 @@ openapi/clients/node_modules/.done: openapi/clients/package-lock.json
 .venv-clients/.done: openapi/clients/requirements.lock
 	@rm -rf .venv-clients
 	@$(PYTHON) -m venv .venv-clients
-	@.venv-clients/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r $<
+	@.venv-clients/bin/python -m pip install -q --no-compile --disable-pip-version-check --require-hashes -r $<
 	@touch $@
 
 clients: .venv/.dev .venv-clients/.done openapi/clients/node_modules/.done ## generate the clients of docs/clients.md and run them (needs npm)
