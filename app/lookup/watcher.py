@@ -206,9 +206,8 @@ class Watcher:
             results = await self.look_up(ids, detail, fresh=True, caller=POLLS)
             if self._leases is not None:
                 # Another replica may be able to ask.
-                await self._leases.release(
-                    id_ for id_, each in results.items() if not isinstance(each.answer, Cacheable)
-                )
+                failed = [id_ for id_, each in results.items() if not isinstance(each.answer, Cacheable)]
+                await self._leases.release(failed)
         except Exception:
             log.exception("unhandled error in a poll cycle")
         finally:
