@@ -4,8 +4,8 @@ PORT ?= 8000
 METRICS_PORT ?= 9464
 REDIS_PORT ?= 6399
 PYTEST_ARGS ?=
-# More than there are processors, since many tests wait for something; those that run in CI alone wait for most of their time.
-WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + $(if $(CI),3,1))
+# One more than there are processors, since many tests wait for something.
+WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN := .venv/bin
 UV := $(shell command -v uv 2>/dev/null)
 # Extras stay: pip refuses a requirement of `coverage[toml]` that has only `coverage` pinned.

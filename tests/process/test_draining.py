@@ -17,7 +17,7 @@ from tests.support.scale import only_in_ci, scaled
 pytestmark = pytest.mark.anyio
 
 # Each takes more than a second of CPU; CI has the patience for as many as the promise says.
-ROLLOUTS = scaled(20, 1)
+ROLLOUTS = scaled(10, 1)
 ROLLOUTS_AT_A_TIME = 5
 CALLERS = 8
 Waiting = tuple[Running, "asyncio.Task[httpx.Response]"]

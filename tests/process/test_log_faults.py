@@ -21,7 +21,7 @@ from tests.support.scraping import Scrape
 
 pytestmark = pytest.mark.anyio
 
-REQUESTS = scaled(20_000, 1000)
+REQUESTS = scaled(2_000, 1000)
 """Their lines are some 250 bytes each, and a pipe takes 65,536."""
 
 
