@@ -1,5 +1,6 @@
 """The example page in a real browser: another origin than the service, so everything goes through CORS."""
 
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -305,7 +306,10 @@ async def test_many_changes_are_said_in_few_sentences(origin: str, tmp_path: Pat
         for number in numbers[:100]:
             await report(service, number, "deliver")
         await expect(page.locator("#figures .delivered dd")).to_have_text("100")
-        await expect(page.get_by_role("status")).to_contain_text("100 delivered, 400 pending")
+        # The last change may have come alone: then its message is named, and no figures.
+        await expect(page.get_by_role("status")).to_contain_text(
+            re.compile("100 delivered, 400 pending|1990: delivered")
+        )
         said: list[str] = await page.evaluate("() => window.said")
         seconds: float = await page.evaluate("() => performance.now() / 1000")
         assert "Asking for 500 messages." in said[0]

@@ -18,7 +18,7 @@ from tests.support.watching import WEBHOOK, WEBHOOK_TOKEN
 pytestmark = [pytest.mark.anyio, pytest.mark.parametrize("proxy", PROXIES, ids=lambda proxy: proxy.program)]
 
 CONNECTIONS = 10
-REQUESTS = scaled(6_000, 300)
+REQUESTS = scaled(4_000, 300)
 """Over kept connections of each proxy."""
 COMMENTS = 5
 """That a stream brings while nothing changes: 75 s in CI, where they come every 15 s as always."""
