@@ -15,11 +15,11 @@ from app.api.access import Access, Callers
 from app.api.access_log import AccessLog
 from app.api.cached_state import install_cached_state
 from app.api.compression import Compression
+from app.api.context import RootPath
 from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest, RequestContext
-from app.api.root_path import RootPath
 from app.api.shortcut import install_shortcut
 from app.lookup.policy import Clock
 from app.service import build_service

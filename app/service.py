@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import httpx
 
 from app import __version__
+from app.api.access import Quotas
 from app.api.health import Lifecycle
-from app.api.quotas import Quotas
 from app.collectors import caller_metrics, descriptor_metrics, engine_metrics, log_metrics, watcher_metrics
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast

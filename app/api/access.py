@@ -1,4 +1,4 @@
-"""Who calls, and who may: API keys for everything under ``/messages``, and the caller's name or address. Plain ASGI.
+"""Who calls, and how much it may: API keys for everything under ``/messages``, the caller's name or address, its quota.
 
 ``scope["state"]["caller"]`` is what turns, shares, quotas and metrics know of a caller; ``…["logged_caller"]`` is what
 the log names: the name of its key, or its address where no key was asked for or none was right. The key itself goes no
@@ -6,20 +6,34 @@ further than this module.
 """
 
 import re
-from collections.abc import Sequence
+from collections import Counter, OrderedDict
+from collections.abc import Awaitable, Sequence
 from functools import lru_cache
+from ipaddress import IPv6Address, IPv6Network
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.client_address import KEPT, caller_at, client_address
+from app.api.context import caller_of, is_head
 from app.api.problems import problem
-from app.lookup.caller import Caller
-from app.settings.addresses import Network
+from app.lookup.caller import ADDRESS_LABEL, Caller
+from app.lookup.policy import Clock
+from app.settings.addresses import Network, read_address
 from app.settings.parsed import KeyHolder
 from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
+IPV6_PREFIX = 64
+"""Bits. A subscriber has at least a /64 (RFC 6177), and may take any address of it: so that is one caller."""
+KEPT = 4096
+"""Callers whose address has been read and is kept with what came of it, since reading takes long: about 1 MB."""
+BURST_SECONDS = 2.0
+"""A full bucket holds what this much time brings: twice the rate."""
+MAX_CALLERS = 10_000
+"""Buckets kept: about 2 MB. Beyond, the least recently used is forgotten, which does its caller a favour."""
+ROUNDING_SECONDS = 1e-6
+"""Floating point must not refuse somebody who waited exactly as long as Retry-After said."""
 
 _BEARER = re.compile(rb"bearer +([^ ].*)", re.IGNORECASE)
 
@@ -57,18 +71,17 @@ class Callers:
 
 
 class Access:
-    """Answers 401 to those who may not call, and lets the others through."""
+    """Answers 401 to those who may not call, and lets the others through. Who calls may be known already."""
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
         self._callers = callers
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
-        if scope["type"] != "http" or self._callers.identify(scope):
-            await self._app(scope, receive, send)
-        else:
-            await unauthenticated(scope)(scope, receive, send)
+        if scope["type"] != "http" or "caller" in scope.get("state", ()) or self._callers.identify(scope):
+            return self._app(scope, receive, send)
+        return unauthenticated(scope)(scope, receive, send)
 
 
 def unauthenticated(scope: Scope) -> Response:
@@ -94,3 +107,105 @@ def credential(scope: Scope) -> bytes | None:
             bearer = _BEARER.fullmatch(value.strip(b" \t"))
             given.add(bearer[1] if bearer else None)
     return given.pop() if len(given) == 1 else None
+
+
+# --- where a caller is ---
+
+
+def client_address(scope: Scope, proxies: Sequence[Network]) -> str:
+    """Where the request comes from: the connection's end, or what trusted proxies say in ``X-Forwarded-For``.
+
+    Every proxy appends the address that it saw. So the list is read from its end as long as the one who wrote an
+    entry is trusted; what a caller has written itself stands further left and is never reached. Of an entry that is no
+    address nothing is believed, nor of those to its left.
+    """
+    found = str(scope["client"][0]) if scope.get("client") else ""
+    if not proxies:
+        return found
+    address = read_address(found)
+    forwarded = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for")
+    for entry in reversed(forwarded.split(b",")):
+        if address is None or not any(address in network for network in proxies):
+            break
+        said = read_address(entry.decode("latin-1"))
+        if said is None:
+            break
+        address, found = said, str(said)
+    return found
+
+
+def caller_at(address: str) -> Caller:
+    """The caller at an address."""
+    known = read_address(address)
+    if isinstance(known, IPv6Address):
+        return Caller(str(IPv6Network((known, IPV6_PREFIX), strict=False)), ADDRESS_LABEL)
+    return Caller(address if known is None else str(known), ADDRESS_LABEL)
+
+
+# --- how much it may ask ---
+
+
+class Quotas:
+    """Token buckets. A bucket is the time at which it will be full; one that is full need not be kept.
+
+    ``refused`` counts requests by the caller's label.
+    """
+
+    def __init__(self, clock: Clock, rate: float, max_callers: int = MAX_CALLERS) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._max_callers = max_callers
+        self._full_at: OrderedDict[str, float] = OrderedDict()
+        self.refused: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._full_at)
+
+    def take(self, caller: str, ids: int) -> float:
+        """Take ids from a caller's bucket. Returns 0, or the seconds until they could be had: then nothing is taken.
+
+        The bucket must hold all ids, or be full where they are more than it can hold; it may end below zero.
+        """
+        now = self._clock()
+        missing = max(self._full_at.pop(caller, now) - now, 0.0)
+        spare = max(BURST_SECONDS - ids / self._rate, 0.0)
+        wait = missing - spare
+        if wait <= ROUNDING_SECONDS:
+            missing += ids / self._rate
+            wait = 0.0
+        self._full_at[caller] = now + missing
+        self._forget(now)
+        return wait
+
+    def has(self, caller: str, ids: int) -> bool:
+        """Whether ``take`` would take them now."""
+        missing = self._full_at.get(caller, 0.0) - self._clock()
+        return missing - max(BURST_SECONDS - ids / self._rate, 0.0) <= ROUNDING_SECONDS
+
+    def charge(self, caller: Caller, ids: int) -> float:
+        """``take`` for a caller, and count where it is refused."""
+        wait = self.take(caller.identity, ids)
+        if wait:
+            self.refused[caller.label] += 1
+        return wait
+
+    def _forget(self, now: float) -> None:
+        """Drop buckets, the least recently used first: full ones, a few each time, and those beyond the limit."""
+        for _ in range(2):
+            oldest = next(iter(self._full_at))
+            if self._full_at[oldest] > now and len(self._full_at) <= self._max_callers:
+                return
+            del self._full_at[oldest]
+            if not self._full_at:
+                return
+
+
+def over_quota(request: Request, quotas: Quotas, ids: int) -> Response | None:
+    """Charge the caller for ids. Returns the problem to answer with where it is over its quota, else None.
+
+    HEAD is free of charge.
+    """
+    if is_head(request.scope):
+        return None
+    wait = quotas.charge(caller_of(request.scope), ids)
+    return problem(request.scope, "rate-limited", retry_after=wait) if wait else None

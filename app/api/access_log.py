@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
@@ -14,7 +15,8 @@ from app.telemetry.tracing import trace_id_of
 UNMATCHED = "unmatched"
 """The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
 
-_DEAREST_FIRST = [Source.UPSTREAM, Source.JOINED, Source.REFUSED, Source.CACHE]
+_COSTLIEST_FIRST = [Source.UPSTREAM, Source.JOINED, Source.REFUSED, Source.CACHE]
+_source = attrgetter("source")
 
 access = logging.getLogger(ACCESS)
 log = logging.getLogger(__name__)
@@ -32,8 +34,8 @@ class Ended(NamedTuple):
 class AccessLog:
     """Counts the requests that have ended, and writes the line of each.
 
-    In ``scope["state"]`` a route leaves ``results``, the results of its lookup: the line has the dearest source of any
-    of them, and how many asked the platform.
+    In ``scope["state"]`` a route leaves ``results``, the results of its lookup: the line has the costliest source of
+    any of them, and how many asked the platform.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -60,16 +62,17 @@ class AccessLog:
 
     def _end_turn(self) -> None:
         self._first = None
-        self._write_ended()
+        if self._ended:
+            self._write_ended()
 
     def _write_ended(self) -> None:
         ended, self._ended = self._ended, []
-        sole = sole_json_handler()
         for request in ended:
             try:
                 line = self._count(request)
                 if line is None:
                     continue
+                sole = sole_json_handler()
                 if sole is None:
                     hand_to_loggers(line)
                 else:
@@ -102,8 +105,8 @@ class AccessLog:
                     break
         source = entries = None
         if "results" in state:
-            sources = [each.source for each in state["results"].values()]
-            source = next((each.value for each in _DEAREST_FIRST if each in sources), None)
+            sources = list(map(_source, state["results"].values()))
+            source = min(sources, key=_COSTLIEST_FIRST.index).value
             entries = sources.count(Source.UPSTREAM)
         return AccessLine(
             request.at,

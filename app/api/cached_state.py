@@ -5,9 +5,9 @@ would, it hands on. What it gains and relies on: ``docs/decisions/0013-shortcuts
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import perf_counter, time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import Callers
 from app.api.access_log import Ended
-from app.api.caching import StateContent, wants_fresh
+from app.api.caching import Header, StateContent, wants_fresh
 from app.api.request_context import EveryRequest
 from app.api.schemas import state_body
 from app.lookup.record import MAX_MESSAGE_ID, MessageRecord
@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # ``service`` stands above this package and builds it
 
 KEPT = 4096
 """States whose bodies and headers are kept while they stay: about 1 KB each."""
+
+_Answer = tuple[int, bytes, list[Header]]
 
 _DETAIL = {b"": False, b"detail=false": False, b"detail=true": True}
 
@@ -46,13 +48,13 @@ class CachedState:
         self._every = every
         self._contents: dict[tuple[int, bool], tuple[MessageRecord, StateContent]] = {}
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
         started = perf_counter()
         answer = self._answer(scope)
-        if answer is None:
-            await self._app(scope, receive, send)
-            return
+        return self._app(scope, receive, send) if answer is None else self._send(scope, send, answer, started)
+
+    async def _send(self, scope: Scope, send: Send, answer: _Answer, started: float) -> None:
         status, body, headers = answer
         state = scope["state"]
         try:
@@ -63,7 +65,7 @@ class CachedState:
         finally:
             self._every.access_log.end(Ended(scope, perf_counter() - started, None, time()))
 
-    def _answer(self, scope: Scope) -> tuple[int, bytes, list[tuple[bytes, bytes]]] | None:
+    def _answer(self, scope: Scope) -> _Answer | None:
         """Status, body and headers, where nothing has to be asked, waited for, or refused."""
         if scope["type"] != "http" or scope["method"] != "GET":
             return None
@@ -73,20 +75,23 @@ class CachedState:
             return None
         id_ = int(found[1])
         state = scope.setdefault("state", {})
-        if id_ > MAX_MESSAGE_ID or "refusal" in state or wants_fresh(scope):
+        if id_ > MAX_MESSAGE_ID or "refusal" in state or wants_fresh(scope) or not self._callers.identify(scope):
             return None
-        if not self._callers.identify(scope):
+        quotas = self._quotas
+        if quotas is not None and not quotas.has(state["caller"].identity, 1):
             return None
         result = self._engine.at_hand(id_, detail)
-        if result is None or not isinstance(result.answer, MessageRecord):
+        if result is None:
             return None
-        if self._quotas is not None and self._quotas.take(state["caller"].identity, 1):
-            return None
-        self._engine.count_hit()
-        state["request_id"] = self._every.request_id(scope)
+        if quotas is not None:
+            quotas.take(state["caller"].identity, 1)
         state["route"] = self._route
         state["results"] = {id_: result}
-        return self._content(result.answer, detail, result.lifetime).answer(scope, result.age, hit=True)
+        answer = self._content(cast(MessageRecord, result.answer), detail, result.lifetime).answer(
+            scope, result.age, hit=True
+        )
+        state["request_id"] = self._every.request_id(scope)
+        return answer
 
     def _content(self, record: MessageRecord, detail: bool, lifetime: float) -> StateContent:
         kept = self._contents.get((record.id, detail))

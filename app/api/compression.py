@@ -1,5 +1,7 @@
 """gzip for answers of 1 KiB and more: batches, documents, pages. Plain ASGI around Starlette's responders."""
 
+from collections.abc import Awaitable
+
 from starlette.middleware.gzip import GZipResponder, IdentityResponder
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -23,14 +25,12 @@ class Compression:
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
         # The state of one message is short, and the most frequent request: it is spared the responder.
         if scope["type"] != "http" or (scope["path"].endswith("/state") and len(scope["path"]) <= LONGEST_STATE_PATH):
-            await self._app(scope, receive, send)
-            return
+            return self._app(scope, receive, send)
         accepted = b",".join([value for name, value in scope["headers"] if name == b"accept-encoding"])
         if accepts_gzip(accepted.decode("latin-1")):
-            await GZipResponder(self._app, MIN_COMPRESSED, LEVEL)(scope, receive, send)
-        else:
-            await IdentityResponder(self._app, MIN_COMPRESSED)(scope, receive, send)
+            return GZipResponder(self._app, MIN_COMPRESSED, LEVEL)(scope, receive, send)
+        return IdentityResponder(self._app, MIN_COMPRESSED)(scope, receive, send)

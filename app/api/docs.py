@@ -21,10 +21,9 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from app.api.caching import matches
 from app.api.catalogue import CATALOGUE, ProblemType
 from app.api.compression import MIN_COMPRESSED
-from app.api.context import service_of
+from app.api.context import root_path_of, service_of
 from app.api.negotiation import accepts_gzip, prefers_html
 from app.api.problems import responses
-from app.api.root_path import root_path_of
 from app.api.schemas import ProblemExplanation, dump
 
 router = APIRouter(tags=["Documentation"])

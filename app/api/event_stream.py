@@ -8,10 +8,10 @@ from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from app.api.context import caller_of, service_of
+from app.api.access import over_quota
+from app.api.context import caller_of, is_head, service_of
 from app.api.problems import failure_entry, failure_problem, responses
-from app.api.quotas import over_quota
-from app.api.request_context import DeferredResponse, is_head
+from app.api.request_context import DeferredResponse
 from app.api.schemas import EXAMPLE_ID, MAX_WATCHED, StreamIds, dump, state_body
 from app.lookup.failures import Overloaded
 from app.lookup.record import Answer, MessageRecord

@@ -6,13 +6,12 @@ from fastapi import APIRouter, Body, Depends, HTTPException, Path, Query, Reques
 from starlette.responses import Response
 
 from app.api import catalogue
+from app.api.access import over_quota
 from app.api.caching import NO_STORE, state_response, wants_fresh
-from app.api.context import caller_of, service_of
+from app.api.context import caller_of, is_head, service_of
 from app.api.long_poll import wait_for_state
 from app.api.problems import failure_entry, failure_problem, responses
-from app.api.quotas import over_quota
 from app.api.request_body import BatchRoute
-from app.api.request_context import is_head
 from app.api.schemas import EXAMPLE_ID, BatchReply, BatchRequest, MessageState, PathId, WaitSeconds, dump, state_body
 from app.lookup.engine import LookupResult
 from app.lookup.failures import LookupFailure

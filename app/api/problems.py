@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.catalogue import CATALOGUE, COMMON
-from app.api.root_path import root_path_of
+from app.api.context import root_path_of
 from app.api.schemas import MAX_MISTAKES
 from app.lookup.failures import LookupFailure, MessageNotFound
 

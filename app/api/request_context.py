@@ -185,8 +185,3 @@ def _forget_way(scope: Scope) -> None:
     for key in scope.keys() - KEPT_KEYS:
         if not key.startswith(_TRACING):
             del scope[key]
-
-
-def is_head(scope: Scope) -> bool:
-    """Whether only the head of the answer is wanted: then nothing is waited for, streamed or charged."""
-    return "head" in scope["state"]

@@ -152,20 +152,13 @@ class Engine:
         return {id_: results[id_] for id_ in distinct if id_ in results}
 
     def at_hand(self, id_: int, detail: bool) -> LookupResult | None:
-        """What a lookup of one id would give without asking anybody; None where it would have to, or would fail.
-
-        ``count_hit`` says that it was used.
-        """
+        """The state that a lookup of one id gives without asking anybody, counted like a lookup; None without one."""
         cached = self._cache.at_hand(id_, detail)
-        if cached is None or isinstance(cached.answer, LookupFailure):
+        if cached is None:
             return None
+        self.lookups[Source.CACHE] += 1
         age = self._clock() - cached.replied_at
         return LookupResult(cached.answer, age, cached.max_age, Source.CACHE, cached.ttl)
-
-    def count_hit(self) -> None:
-        """Somebody was answered with what was at hand."""
-        self.lookups[Source.CACHE] += 1
-        self._cache.count_hit()
 
     async def report(self, reports: Sequence[MessageRecord]) -> None:
         """Take what the platform reports by itself: late, twice, in any order, and without parts and price."""

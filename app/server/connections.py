@@ -125,13 +125,12 @@ class Connections:
         """From now on at most so many connections are open at a time; None for any number."""
         self._most_connections = most
 
-    def made(self, connection: Connection) -> bool:
-        """A connection is there. Returns whether it may stay.
+    def made(self, connection: Connection, connections: Collection[Connection]) -> bool:
+        """A connection is there, one of ``connections`` now. Returns whether it may stay.
 
         Where there are too many, the one that has been idle for longest leaves; where none is idle, the new one.
         """
         most = self._most_connections
-        connections = self._open()
         if most is None or len(connections) <= most:
             return True
         if not self._is_crowded:

@@ -11,37 +11,26 @@ NO_PIPELINE: deque[Any] = deque(maxlen=0)
 
 
 class Wakeup(asyncio.Event):
-    """``asyncio.Event`` without a queue where nobody waits: that is 0.7 KB for each event."""
+    """``asyncio.Event`` with a queue only while somebody waits: it is 0.7 KB for each event.
 
-    def __init__(self) -> None:
-        # Not that of asyncio's, which makes the queue.
-        self._is_set = False
-        self._waiting: tuple[asyncio.Future[None], ...] = ()
+    Relies on asyncio's ``_value`` and ``_waiters``, which ``set`` and ``wait`` go through.
+    """
 
-    def is_set(self) -> bool:
-        """Whether nobody has to wait."""
-        return self._is_set
+    _value = False
+    _waiters: Any = ()
 
-    def set(self) -> None:
-        """Wake those who wait, and let nobody wait any more."""
-        self._is_set = True
-        for future in self._waiting:
-            if not future.done():
-                future.set_result(None)
-
-    def clear(self) -> None:
-        """Let them wait again."""
-        self._is_set = False
+    __init__ = object.__init__  # asyncio's makes the queue
 
     async def wait(self) -> Literal[True]:
         """Wait until it is set."""
-        if not self._is_set:
-            future = asyncio.get_running_loop().create_future()
-            self._waiting += (future,)
+        if not self._value:
+            if not self._waiters:
+                self._waiters = deque()
             try:
-                await future
+                await super().wait()
             finally:
-                self._waiting = tuple(each for each in self._waiting if each is not future)
+                if not self._waiters:
+                    self._waiters = ()
         return True
 
 

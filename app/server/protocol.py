@@ -169,7 +169,7 @@ class HttpProtocol(HttpToolsProtocol):
         """A caller is there."""
         super().connection_made(transport)
         self.flow = LeanFlowControl(cast(asyncio.Transport, self))
-        if not self._all.made(self):
+        if not self._all.made(self, self.connections):  # type: ignore[arg-type]  # all are of this class
             return
         if self._all.full:
             if self._all.is_overfull:

@@ -82,17 +82,13 @@ class Server(uvicorn.Server):
         for listener in sockets or []:
             _keep_alive(listener)
         await super().startup(sockets)
-        self.all_connections.allow(most_connections(self._app.state.service.settings.upstream_max_in_flight))
-        self._sweeping = asyncio.create_task(self.all_connections.sweep_for_ever())
-
-    async def main_loop(self) -> None:
-        """Serve, and tell the garbage collector that what is there now is there to stay."""
+        # What is there now is there to stay. A request makes some hundred objects and no cycles; looking for cycles
+        # every 700 objects cost a quarter of the CPU (docs/performance.md).
         gc.collect()
         gc.freeze()
-        # A request makes some hundred objects and no cycles; looking for cycles every 700 objects cost a quarter
-        # of the CPU (docs/performance.md).
         gc.set_threshold(GC_ALLOCATIONS, 20, 50)
-        await super().main_loop()
+        self.all_connections.allow(most_connections(self._app.state.service.settings.upstream_max_in_flight))
+        self._sweeping = asyncio.create_task(self.all_connections.sweep_for_ever())
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:

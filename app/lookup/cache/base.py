@@ -18,10 +18,7 @@ class Cache(Protocol):
         """
 
     def at_hand(self, id_: int, detail: bool) -> Cached | None:
-        """What this process itself knows of one id with what is wanted, and is still good."""
-
-    def count_hit(self) -> None:
-        """Somebody was answered with what was at hand."""
+        """The state of a message with what is wanted, where this process has it at once and it is still good."""
 
     def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer that the platform gave just now. Returns what counts from now on.

@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 from app.lookup.lifetimes import Cached, Lifetimes, stays
 from app.lookup.policy import Clock
-from app.lookup.record import Cacheable, merge, serves
+from app.lookup.record import Cacheable, MessageRecord, merge
 
 
 class MemoryCache:
@@ -63,12 +63,11 @@ class MemoryCache:
         return found
 
     def at_hand(self, id_: int, detail: bool) -> Cached | None:
-        """What is known of one id with what is wanted, and still good."""
+        """The state of a message with what is wanted, where it is known and still good."""
         cached = self.get(id_)
-        return cached if cached is not None and serves(cached.answer, detail) else None
-
-    def count_hit(self) -> None:
-        """Hits are counted where there are two levels."""
+        if cached is None or not isinstance(cached.answer, MessageRecord) or (detail and not cached.answer.detailed):
+            return None
+        return cached
 
     def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer; the oldest unused one makes room."""

@@ -89,12 +89,10 @@ class TwoLevelCache:
         return found
 
     def at_hand(self, id_: int, detail: bool) -> Cached | None:
-        """What memory knows of one id with what is wanted, and is still good."""
-        return self._memory.at_hand(id_, detail)
-
-    def count_hit(self) -> None:
-        """One more that memory answered."""
-        self.hits["memory"] += 1
+        """The state of a message with what is wanted, where memory has it and it is still good."""
+        cached = self._memory.at_hand(id_, detail)
+        self.hits["memory"] += cached is not None
+        return cached
 
     def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
         """Keep an answer in memory now, and in the store soon."""

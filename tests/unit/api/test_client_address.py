@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.client_address import caller_at, client_address
+from app.api.access import caller_at, client_address
 from app.lookup.caller import Caller
 
 PROXIES = (ip_network("10.0.0.0/8"), ip_network("fd00::/8"))

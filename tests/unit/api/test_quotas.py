@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.api.quotas import Quotas
+from app.api.access import Quotas
 
 
 class Clock:

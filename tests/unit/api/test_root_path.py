@@ -5,7 +5,7 @@ from starlette.routing import Route
 from starlette.types import Message, Receive, Scope, Send
 
 from app.api import docs, event_stream, health, messages, webhook
-from app.api.root_path import RootPath, root_path_of
+from app.api.context import RootPath, root_path_of
 from app.settings import Settings
 from app.settings.parsed import OWN_SEGMENTS, root_path
 
