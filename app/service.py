@@ -92,8 +92,9 @@ class Service:
         changed = self.secrets.refresh()
         if "api_keys" in changed:
             self.watcher.subscriptions.revoke(self._may_ask)
-        if any(name.startswith("upstream_") for name in changed):
+        if changed:
             self.account.reload()
+        if any(name.startswith("upstream_") for name in changed):
             self.engine.credentials_changed()
 
     def _may_ask(self, caller: Caller) -> bool:
@@ -146,12 +147,7 @@ def build_service(
         wall_clock=wall_clock,
     )
 
-    def webhook_tokens() -> tuple[str, ...]:
-        """The platform knows it as well."""
-        token = secrets.get("webhook_token")
-        return () if token is None else (token,)
-
-    client = _client(settings, account, transport, clock, webhook_tokens)
+    client = _client(settings, account, transport, clock)
     subscriptions = Subscriptions(clock, max_waiters=settings.max_waiters)
     memory = MemoryCache(clock, lifetimes, max_entries=settings.cache_max_entries)
     store = _store(settings, clock, lifetimes, metrics)
@@ -187,7 +183,7 @@ def build_service(
     watcher = Watcher(engine, subscriptions, clock, lifetimes, leases)
     read_webhook = WebhookReader(
         settings.upstream_timezone,
-        lambda word: clean_message(word, (*account.credentials.secrets, *webhook_tokens())),
+        lambda word: clean_message(word, account.credentials.secrets),
     )
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(descriptor_metrics)
@@ -216,11 +212,13 @@ def build_service(
 
 def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
     """What the secrets say about the account; the sandbox needs nothing but its own."""
+    webhook_token = secrets.get("webhook_token")
+    # The platform knows it as well.
+    also_hidden = () if webhook_token is None else (webhook_token,)
     if settings.sandboxed:
-        return Credentials({"token": sandbox.TOKEN})
-    return Credentials.choose(
-        *(secrets.get(name) for name in ("upstream_token", "upstream_login", "upstream_password"))
-    )
+        return Credentials({"token": sandbox.TOKEN}, also_hidden)
+    token, login, password = map(secrets.get, ("upstream_token", "upstream_login", "upstream_password"))
+    return Credentials.choose(token, login, password, also_hidden)
 
 
 def _client(
@@ -228,7 +226,6 @@ def _client(
     account: Account,
     transport: httpx.AsyncBaseTransport | None,
     clock: Clock,
-    also_hidden: Callable[[], tuple[str, ...]],
 ) -> UpstreamClient:
     if settings.sandboxed and transport is None:
         transport = httpx.ASGITransport(sandbox.Sandbox())
@@ -240,7 +237,6 @@ def _client(
         attempt_timeout=settings.upstream_attempt_timeout,
         transport=transport,
         clock=clock,
-        also_hidden=also_hidden,
     )
 
 

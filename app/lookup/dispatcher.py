@@ -27,11 +27,11 @@ from app.lookup.failures import (
     TimedOut,
 )
 from app.lookup.isolation import two_of_several_callers
-from app.lookup.lifetimes import Cached, Update
+from app.lookup.lifetimes import Update
 from app.lookup.policy import Clock, Permit, Policy
 from app.lookup.queue import Batch, Queue
 from app.lookup.record import Cacheable
-from app.lookup.resolution import Findings, Outcome, Resolution
+from app.lookup.resolution import Findings, Outcome, Request, Resolution
 from app.telemetry.redaction import Own
 from app.telemetry.tracing import serving
 
@@ -151,8 +151,8 @@ class Dispatcher:
         return len(self._workers)
 
     def wake(self) -> None:
-        """Something may wait: start a worker with the next turn of the loop, where there is a place for one."""
-        if self._starting or not self._something_waits or not self._has_place(len(self._workers) + 1):
+        """Something waits: start a worker with the next turn of the loop, where there is a place for one."""
+        if self._starting or not self._has_place(len(self._workers) + 1):
             return
         self._starting = True
         # In a context of its own, or its log lines would name the one request that happened to start it.
@@ -177,9 +177,9 @@ class Dispatcher:
         self._starting = False
         try:
             while self._has_place(len(self._workers)) and (batch := self._next_batch()) is not None:
-                # The next request leaves a turn later: this one's bytes go out while that one is made.
-                self.wake()
                 await self._guarded(batch, partial(self._serve, batch))
+                if not self._something_waits():
+                    break
         finally:
             # At once: whoever adds to the queue from now on needs another worker.
             task = asyncio.current_task()
@@ -196,6 +196,9 @@ class Dispatcher:
         else:
             batch = self._queue.next_batch(self._batching.limit, self._batching.poison)
             if batch is not None:
+                if self._follow_ups or self._queue.may_be_sent:
+                    # It leaves a turn later: this one's bytes go out while that one is made.
+                    self.wake()
                 self._new_is_next = batch.isolated
                 return _Batch(batch, self._batching, self._clock())
         return self._next_follow_up() if self._follow_ups else None
@@ -203,6 +206,8 @@ class Dispatcher:
     def _next_follow_up(self) -> _Batch:
         batch = self._follow_ups.popleft()
         self._new_is_next = batch.yields
+        if self._something_waits():
+            self.wake()
         return batch
 
     async def _serve(self, batch: _Batch) -> None:
@@ -211,26 +216,27 @@ class Dispatcher:
         assert request is not None  # noqa: S101 - batches without one are not kept
         asking = (same for entry in batch.open.values() for same in entry.askers.values())
         serving.set([waiter.span for same in asking for waiter in same if waiter.span is not None])
-        # An empty reply says more about an id that is under suspicion than about the platform.
-        id_, *others = request.asked
-        alone = not (others or request.splits or self._batching.is_poison(id_))
-        sent = await self._send(batch, request.asked, may_retry=not request.extra, alone=alone)
+        sent = await self._send(batch, request)
         if isinstance(sent, LookupFailure):
             await self._resolve(batch, sent)
             return
         permit, reply = sent
-        reading = partial(self._read, batch, request.asked, permit, reply, alone=alone)
         # What may be an error is read first, since wrong credentials must not be sent once more.
-        if self._policy.proven and not reply.may_be_error and self._something_waits and self._may_read_beside:
-            self._start(self._readers, self._guarded(batch, reading))
+        if self._policy.proven and self._something_waits() and self._may_read_beside and not reply.may_be_error:
+            self._start(self._readers, self._read_beside(batch, partial(self._read, batch, request, permit, reply)))
         else:
-            await reading()
+            await self._read(batch, request, permit, reply)
 
-    async def _send(
-        self, batch: _Batch, asked: Mapping[int, bool], *, may_retry: bool, alone: bool
-    ) -> tuple[Permit, Reply] | LookupFailure:
+    async def _read_beside(self, batch: _Batch, read: Callable[[], Awaitable[None]]) -> None:
+        """See to a reply while the worker sends the next batch; then nobody but us knows what has come to wait."""
+        await self._guarded(batch, read)
+        if self._something_waits():
+            self.wake()
+
+    async def _send(self, batch: _Batch, request: Request) -> tuple[Permit, Reply] | LookupFailure:
         """One attempt, and a second one after a failure that it may mend. Failures are settled."""
         failure: LookupFailure | None = None
+        may_retry = not request.extra
         while True:
             seconds_left = batch.deadline - self._clock()
             if seconds_left <= 0:
@@ -239,15 +245,15 @@ class Dispatcher:
             if isinstance(permit, LookupFailure):
                 return failure or permit
             try:
-                sent = await self._attempt(asked, seconds_left)
+                sent = await self._attempt(request.asked, seconds_left)
             except BaseException:
                 self._policy.cancel(permit)
-                self._on_request("cancelled", self._clock() - permit.began_at, len(asked))
+                self._on_request("cancelled", self._clock() - permit.began_at, len(request.asked))
                 raise
             if not isinstance(sent, LookupFailure):
                 return permit, sent
             failure = sent
-            self._settle(permit, failure, len(asked), alone=alone)
+            self._settle(permit, failure, request)
             if self._is_rejected_before_a_change(permit, failure):
                 continue
             seconds_left = batch.deadline - self._clock()
@@ -268,28 +274,25 @@ class Dispatcher:
             return DeadlinePassed("the deadline is over")
         return TimedOut("the platform did not answer in time")
 
-    async def _read(
-        self, batch: _Batch, asked: Mapping[int, bool], permit: Permit, reply: Reply, *, alone: bool
-    ) -> None:
+    async def _read(self, batch: _Batch, request: Request, permit: Permit, reply: Reply) -> None:
         """Read a reply, settle its permit, and see to what follows."""
         async with self._reading:
             # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
             # all of them.
             await asyncio.sleep(0)
-            outcome = _unless_all_rejected(await self._platform.read(asked, reply))
+            outcome = _unless_all_rejected(await self._platform.read(request.asked, reply))
         failure = outcome if isinstance(outcome, LookupFailure) else None
-        self._settle(permit, failure, len(asked), alone=alone)
+        self._settle(permit, failure, request)
         if failure is not None and self._is_rejected_before_a_change(permit, failure):
-            self._follow_up(batch)
+            self._follow_ups.append(batch)
         else:
             await self._resolve(batch, outcome)
 
-    def _settle(self, permit: Permit, failure: LookupFailure | None, entries: int, *, alone: bool) -> None:
-        was_proven = self._policy.proven
-        self._policy.settle(permit, failure, alone=alone)
-        self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, entries)
+    def _settle(self, permit: Permit, failure: LookupFailure | None, request: Request) -> None:
+        self._policy.settle(permit, failure, alone=failure is not None and self._is_unsuspected(request))
+        self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, len(request.asked))
         if failure is not None:
-            why = {"why": str(failure), "entries": entries}
+            why = {"why": str(failure), "entries": len(request.asked)}
             log.log(failure.log_level, "upstream request failed: %s", Own(failure.slug), extra={"fields": why})
             rejected = isinstance(failure, CredentialsRejected | AccountLocked)
             if rejected and not self._policy.is_outdated(permit) and self._renew_credentials():
@@ -297,9 +300,11 @@ class Dispatcher:
             refusal = self._policy.refusal()
             if refusal is not None:
                 self._queue.refuse(refusal)
-        if not was_proven:
-            # The first answer of the platform makes room for more workers.
-            self.wake()
+
+    def _is_unsuspected(self, request: Request) -> bool:
+        """Whether it is for one id, and an empty reply would say more about the platform than about that."""
+        id_, *others = request.asked
+        return not (others or request.splits or self._batching.is_poison(id_))
 
     def _is_rejected_before_a_change(self, permit: Permit, failure: LookupFailure) -> bool:
         return isinstance(failure, CredentialsRejected | AccountLocked) and self._policy.is_outdated(permit)
@@ -308,7 +313,8 @@ class Dispatcher:
 
     async def _resolve(self, batch: _Batch, outcome: Outcome) -> None:
         """Take an outcome, deliver the answers, and put what follows at the head of the line."""
-        findings = batch.resolution.receive(outcome, self._policy.refusal())
+        shut = self._policy.refusal() if isinstance(outcome, LookupFailure) else None
+        findings = batch.resolution.receive(outcome, shut)
         self._batching.learn(findings)
         if findings.poison:
             poison = {*findings.poison}
@@ -319,10 +325,9 @@ class Dispatcher:
         if findings.alone:
             self._queue.put_back([batch.open.pop(id_) for id_ in findings.alone])
         if batch.resolution.request is not None:
-            self._follow_up(batch)
+            self._follow_ups.append(batch)
         else:
             self._end(batch)
-        self.wake()
 
     def _give_up(self, batch: _Batch) -> None:
         """No part of a batch was accepted: it is the platform, or all ids are poison."""
@@ -339,15 +344,10 @@ class Dispatcher:
                 self._batching.withhold(id_, answer)
             update = self._cache.put(id_, answer) if isinstance(answer, Cacheable) else answer
             self._on_update(id_, update)
-            counts = update.answer if isinstance(update, Cached) else update
-            woken += self._queue.answer(batch.open.pop(id_), counts)
+            woken += self._queue.answer(batch.open.pop(id_), update)
             if woken >= CALLERS_PER_TURN:
                 woken = 0
                 await asyncio.sleep(0)
-
-    def _follow_up(self, batch: _Batch) -> None:
-        self._follow_ups.append(batch)
-        self.wake()
 
     def _end(self, batch: _Batch) -> None:
         """Nobody is left without an answer, whatever happened."""
@@ -369,7 +369,6 @@ class Dispatcher:
 
     # --- places ---
 
-    @property
     def _something_waits(self) -> bool:
         return bool(self._follow_ups) or self._queue.may_be_sent
 

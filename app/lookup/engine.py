@@ -10,7 +10,7 @@ from app.lookup.cache.base import Cache
 from app.lookup.caller import INTERNAL, Caller
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
-from app.lookup.lifetimes import Lifetimes
+from app.lookup.lifetimes import Cached, Lifetimes, Update
 from app.lookup.policy import Clock, CredentialLockout, Policy
 from app.lookup.queue import Queue, Watching
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
@@ -104,12 +104,15 @@ class Engine:
         results: dict[int, LookupResult] = {}
         missing: list[int] = []
 
-        def take(id_: int, answer: Answer, source: Source) -> None:
+        def take(id_: int, update: Update, source: Source) -> None:
             self.lookups[source] += 1
-            if isinstance(answer, LookupFailure):
-                self.failures[answer.slug] += 1
-            lifetime = self._lifetimes.of(answer) if isinstance(answer, Cacheable) else 0.0
-            result = results[id_] = LookupResult(answer, 0.0, lifetime, source, lifetime)
+            if isinstance(update, Cached):
+                result = LookupResult(update.answer, 0.0, update.max_age, source, update.ttl)
+            else:
+                result = LookupResult(update, 0.0, 0.0, source)
+            if isinstance(result.answer, LookupFailure):
+                self.failures[result.answer.slug] += 1
+            results[id_] = result
             if on_result is not None:
                 on_result(id_, result)
 
@@ -144,7 +147,8 @@ class Engine:
                     span=current_span(),
                     request_id=request_id_of_log.get(),
                 )
-                self.dispatcher.wake()
+                if self.queue.may_be_sent:
+                    self.dispatcher.wake()
                 # A task that is cancelled here cancels the future it waits for, so its entries are no longer wanted.
                 await waiter.done
         if not missing or len(distinct) == 1:

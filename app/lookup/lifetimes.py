@@ -24,7 +24,8 @@ class Cached(NamedTuple):
     ``replied_at``: the monotonic second of the platform's reply. ``since``: the one from which on the platform says so.
     ``ttl``: seconds from the reply on in which it is served. ``max_age``: the same without growth, which callers are
     told. ``due_at``: the second from which on it would be asked for again without growth; it moves on by ``max_age``
-    with each lookup that comes later, up to the end.
+    with each lookup that comes later, up to the end. ``kept``: seconds from the reply on in which it is remembered,
+    where lifetimes grow beyond ``ttl``, for the age of its state.
     """
 
     answer: Cacheable
@@ -33,6 +34,7 @@ class Cached(NamedTuple):
     ttl: float
     max_age: float
     due_at: float
+    kept: float
 
     def is_good(self, now: float) -> bool:
         """Whether it may still be served."""
@@ -67,18 +69,14 @@ class Lifetimes:
         """An answer with its lifetime. ``since`` is not after ``replied_at``."""
         least, most = self._bounds(answer)
         ttl = min(max((replied_at - since) * GROWTH, least), most)
-        return Cached(answer, replied_at, since, ttl, least, replied_at + least)
+        kept = ttl + (self.pending_max or 0.0) if most > least else ttl
+        return Cached(answer, replied_at, since, ttl, least, replied_at + least, kept)
 
     def first_seen(self, answer: Cacheable, replied_at: float, now: float) -> float:
         """Since when an answer holds, of which nothing is known but itself: a monotonic second up to ``replied_at``."""
         if not isinstance(answer, MessageRecord) or answer.changed_at is None:
             return replied_at
         return min(replied_at, now - (self.wall_clock() - answer.changed_at.timestamp()))
-
-    def kept(self, cached: Cached) -> float:
-        """Seconds from the reply on in which an answer is remembered: beyond its end for the sake of first sight."""
-        least, most = self._bounds(cached.answer)
-        return cached.ttl + (self.pending_max or 0.0 if most > least else 0.0)
 
     def _bounds(self, answer: Cacheable) -> tuple[float, float]:
         """The shortest and the longest lifetime. An undocumented state may be on its way to another: it is pending."""

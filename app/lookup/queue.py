@@ -28,8 +28,8 @@ from typing import NamedTuple
 from app.lookup.caller import INTERNAL, POLLS, Caller
 from app.lookup.failures import DeadlinePassed, LookupFailure, Overloaded
 from app.lookup.isolation import Isolation
+from app.lookup.lifetimes import Update
 from app.lookup.policy import Clock
-from app.lookup.record import Answer
 from app.lookup.turns import Turns
 from app.lookup.waiter import Entry, OnAnswer, Source, Waiter
 
@@ -302,7 +302,7 @@ class Queue:
 
     # --- answers ---
 
-    def answer(self, entry: Entry, answer: Answer) -> int:
+    def answer(self, entry: Entry, answer: Update) -> int:
         """The answer of an entry in flight. Returns how many waiters go on, since it was their last one."""
         del self._in_flight[entry.detail][entry.id]
         return entry.answer(answer)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 
 from app.lookup.caller import INTERNAL, Caller
-from app.lookup.record import Answer
+from app.lookup.lifetimes import Update
 
 
 class Source(StrEnum):
@@ -19,8 +19,8 @@ class Source(StrEnum):
     """From nowhere: the platform was not asked."""
 
 
-OnAnswer = Callable[[int, Answer, Source], None]
-"""Takes each answer to a question as soon as it is there."""
+OnAnswer = Callable[[int, Update, Source], None]
+"""Takes each answer to a question as soon as it is there, as the cache keeps it where it does."""
 
 
 class Waiter:
@@ -54,7 +54,7 @@ class Waiter:
         self.open.add(id_)
         self._joined.add(id_)
 
-    def take(self, id_: int, answer: Answer, source: Source = Source.UPSTREAM) -> bool:
+    def take(self, id_: int, answer: Update, source: Source = Source.UPSTREAM) -> bool:
         """Take one answer. Returns whether it was the last one, so that the caller goes on."""
         if self.done.done():
             return False
@@ -70,7 +70,7 @@ class Waiter:
         self.done.set_result(None)
         return True
 
-    def take_all(self, ids: Iterable[int], answer: Answer, source: Source = Source.UPSTREAM) -> None:
+    def take_all(self, ids: Iterable[int], answer: Update, source: Source = Source.UPSTREAM) -> None:
         """Take the same answer for several ids."""
         for id_ in list(ids):
             self.take(id_, answer, source)
@@ -132,7 +132,7 @@ class Entry:
                 return True
         return False
 
-    def answer(self, answer: Answer, source: Source = Source.UPSTREAM) -> int:
+    def answer(self, answer: Update, source: Source = Source.UPSTREAM) -> int:
         """Answer everybody. Returns how many go on, since it was their last answer."""
         going_on = 0
         for same_caller in self.askers.values():

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
@@ -67,8 +67,7 @@ class UpstreamClient:
 
     ``undocumented_states``, ``raw_words`` (documented states in other words, by word) and ``unreadable`` (by field)
     count what the documentation did not promise. ``account`` has the credentials in force. ``transport`` takes the
-    place of the network in tests and for the sandbox; ``clock`` says when connections are renewed; ``also_hidden``
-    yields what the texts of the platform must not show beside those credentials.
+    place of the network in tests and for the sandbox; ``clock`` says when connections are renewed.
     """
 
     def __init__(
@@ -81,13 +80,11 @@ class UpstreamClient:
         attempt_timeout: float,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock = time.monotonic,
-        also_hidden: Callable[[], tuple[str, ...]] = tuple,
     ) -> None:
         self._address = url
         self._account = account
         self._zone = zone
         self._attempt_timeout = attempt_timeout
-        self._also_hidden = also_hidden
         self._logged_words: set[str] = set()
         self.undocumented_states = 0
         self.raw_words: Counter[str] = Counter()
@@ -109,13 +106,11 @@ class UpstreamClient:
     async def send(self, asked: Mapping[int, bool]) -> UnreadReply | LookupFailure:
         """Ask for several ids (each with whether detail is wanted) in one request. Returns the reply, still unread."""
         try:
-            # httpx has no limit for a whole request, only for each wait on the socket.
-            with client_span(len(asked)) if serving.get() else _UNTRACED as headers:
-                with self._connections.lease() as transport:
-                    async with asyncio.timeout(self._attempt_timeout):
-                        reply = await self._post(transport, asked, headers)
-                # Of the other statuses each says what happened by itself, and some are worth a second attempt.
-                return reply if _is_answer(reply.status) else replace(reply, answers=self._decode(asked, reply))
+            span = client_span(len(asked)) if serving.get() else _UNTRACED
+            with span as headers, self._connections.lease() as transport:
+                # httpx has no limit for a whole request, only for each wait on the socket.
+                async with asyncio.timeout(self._attempt_timeout):
+                    return await self._post(transport, asked, headers)
         except Exception as error:
             failure = error if isinstance(error, LookupFailure) else failure_of(error)
             if failure is None:
@@ -141,7 +136,7 @@ class UpstreamClient:
     def _decode(
         self, asked: Mapping[int, bool], reply: UnreadReply, text: str | InvalidReply | None = None
     ) -> dict[int, Answer]:
-        hidden = (*reply.credentials.secrets, *self._also_hidden())
+        hidden = reply.credentials.secrets
         read = decode(
             reply.status,
             load(text_of(reply.body) if text is None else text),
@@ -183,8 +178,12 @@ class UpstreamClient:
         response = await transport.handle_async_request(request)
         try:
             status = response.status_code
-            body = await (read_body(response) if _is_answer(status) else read_error(response))
-            return UnreadReply(status, body, _retry_after(response.headers) if status == 429 else None, credentials)
+            if status < 300 or status == 400:
+                return UnreadReply(status, await read_body(response), None, credentials)
+            # Of the others each says what happened by itself, and some are worth a second attempt.
+            retry_after = _retry_after(response.headers) if status == 429 else None
+            reply = UnreadReply(status, await read_error(response), retry_after, credentials)
+            return replace(reply, answers=self._decode(asked, reply))
         finally:
             await response.aclose()
 
@@ -193,11 +192,6 @@ class UpstreamClient:
             if word not in self._logged_words and len(self._logged_words) < MAX_KNOWN_WORDS:
                 self._logged_words.add(word)
                 log.warning("the platform uses an undocumented state: %r (outcome: unknown)", word)
-
-
-def _is_answer(status: int) -> bool:
-    """Whether the body says what happened; of the other statuses each says it by itself."""
-    return status < 300 or status == 400
 
 
 def _may_speak_of_an_error(body: bytearray) -> bool:

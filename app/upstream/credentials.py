@@ -6,22 +6,28 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The fields that every element of a request carries. Never shown: ``repr`` leaves the values out."""
+    """The fields that every element of a request carries. Never shown: ``repr`` leaves the values out.
+
+    ``also_hidden``: what else the platform knows and must not repeat to anybody. ``secrets``: all values that must
+    appear in no log, error or reply.
+    """
 
     fields: Mapping[str, str] = field(repr=False)
+    also_hidden: tuple[str, ...] = field(default=(), repr=False)
+    secrets: tuple[str, ...] = field(init=False, repr=False)
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """The values that must appear in no log, error or reply."""
-        return tuple(self.fields.values())
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secrets", (*self.fields.values(), *self.also_hidden))
 
     @classmethod
-    def choose(cls, token: str | None, login: str | None, password: str | None) -> "Credentials":
+    def choose(
+        cls, token: str | None, login: str | None, password: str | None, also_hidden: tuple[str, ...] = ()
+    ) -> "Credentials":
         """The token alone where there is one, else login and password. Raises ValueError where there is neither."""
         if token:
-            return cls({"token": token})
+            return cls({"token": token}, also_hidden)
         if login and password:
-            return cls({"login": login, "password": password})
+            return cls({"login": login, "password": password}, also_hidden)
         raise ValueError("no credentials")
 
 

@@ -99,14 +99,14 @@ class MemoryCache:
     def _remembered(self, id_: int, now: float) -> Cached | None:
         """What is known of one id, perhaps no longer good; what is too old for that is forgotten."""
         cached = self._entries.get(id_)
-        if cached is not None and now - cached.replied_at >= self._lifetimes.kept(cached):
+        if cached is not None and now - cached.replied_at >= cached.kept:
             del self._entries[id_]
             return None
         return cached
 
     def _keep(self, id_: int, answer: Cacheable, replied_at: float, since: float, now: float) -> Cached:
         kept = self._lifetimes.cached(answer, replied_at, since)
-        if now - replied_at >= self._lifetimes.kept(kept):
+        if now - replied_at >= kept.kept:
             self._entries.pop(id_, None)
             return kept
         self._entries[id_] = kept

@@ -166,7 +166,7 @@ class RedisStore:
         now = self._clock()
         arguments: dict[int, tuple[bytes, bytes, bytes]] = {}
         for id_, cached in answers.items():
-            kept = self._lifetimes.kept(cached)
+            kept = cached.kept
             left_ms = int((kept - (now - cached.replied_at)) * 1000)
             if left_ms > 0:
                 lasted_ms = int((cached.replied_at - cached.since) * 1000)

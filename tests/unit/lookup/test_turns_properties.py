@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from app.lookup.caller import POLLS, Caller
 from app.lookup.engine import Engine
 from app.lookup.failures import CircuitOpen, Overloaded, UnknownRefusal
+from app.lookup.lifetimes import Update
 from app.lookup.queue import Batch, Queue
-from app.lookup.record import Answer, MessageRecord
+from app.lookup.record import MessageRecord
 from app.lookup.waiter import Entry, Source, Waiter
 from tests.support.lookup import PlatformInMemory, assert_nothing_left, kinds, warmed
 from tests.support.virtual_time import loop, on_virtual_time
@@ -35,7 +36,7 @@ class Question:
     answers: Counter[int] = field(default_factory=Counter)
     waiter: Waiter | None = None
 
-    def take(self, id_: int, _answer: Answer, _source: Source) -> None:
+    def take(self, id_: int, _answer: Update, _source: Source) -> None:
         self.answers[id_] += 1
 
 
