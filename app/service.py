@@ -66,6 +66,7 @@ class Service:
     watcher: Watcher
     read_webhook: WebhookReader
     every_half_second: Callable[[], None]
+    output: LogWriter | None
     jitter: Callable[[float, float], float]
 
     @asynccontextmanager
@@ -115,6 +116,8 @@ class Service:
             await asyncio.sleep(SAMPLE_SECONDS)
             self.metrics.loop_delay(max(0.0, loop.time() - due))
             self.every_half_second()
+            if self.output is not None:
+                self.output.tell_losses()
 
 
 def build_service(
@@ -206,6 +209,7 @@ def build_service(
         watcher=watcher,
         read_webhook=read_webhook,
         every_half_second=every_half_second,
+        output=output,
         jitter=jitter,
     )
 

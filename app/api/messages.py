@@ -51,9 +51,8 @@ async def get_message_state(
         return refusal
     if wait and not is_head(request.scope):
         return wait_for_state(request, id_, detail, wait)
-    answers = await service.engine.lookup(
-        [id_], detail, fresh=wants_fresh(request.scope), caller=caller_of(request.scope)
-    )
+    caller = caller_of(request.scope)
+    answers = await service.engine.lookup([id_], detail, fresh=wants_fresh(request.scope), caller=caller)
     request.scope["state"]["results"] = answers
     found = answers[id_]
     if isinstance(found.answer, LookupFailure):

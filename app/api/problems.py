@@ -49,13 +49,14 @@ def problem(
     row = CATALOGUE[slug]
     state = scope.setdefault("state", {})
     state["problem"] = slug
+    path = quote(_without_token(scope["path"]), safe="/:@!$&'()*+,;=~", errors="replace")
     root_path = root_path_of(scope)
     document: dict[str, Any] = {
         "type": root_path + row.type,
         "title": row.title,
         "status": row.status,
         "detail": detail or row.detail,
-        "instance": root_path + quote(_without_token(scope["path"]), safe="/:@!$&'()*+,;=~", errors="replace"),
+        "instance": root_path + path,
         "request_id": state.get("request_id", ""),
     }
     if errors:

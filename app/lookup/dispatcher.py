@@ -14,6 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol
 
 from app.lookup.batching import Batching
@@ -45,6 +46,9 @@ platform, and the platform for the service."""
 OnUpdate = Callable[[int, Update], None]
 OnRequest = Callable[[str, float, int], None]
 """Takes an attempt's result ("ok", "cancelled" or a problem's slug), its seconds and its entries."""
+
+_REJECTIONS = (CredentialsRejected, AccountLocked)
+_deadline = attrgetter("deadline")
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +103,13 @@ class _Batch:
     @property
     def deadline(self) -> float:
         """When the last of those who wait runs out of time."""
-        return max((entry.deadline for entry in self.open.values()), default=0.0)
+        return max(map(_deadline, self.open.values()), default=0.0)
+
+    @property
+    def spans(self) -> list[object]:
+        """The places in traces of those who wait."""
+        asking = [waiter for entry in self.open.values() for same in entry.askers.values() for waiter in same]
+        return [waiter.span for waiter in asking if waiter.span is not None]
 
 
 class Dispatcher:
@@ -214,8 +224,7 @@ class Dispatcher:
         """Send one request of a batch, and see to its reply."""
         request = batch.resolution.request
         assert request is not None  # noqa: S101 - batches without one are not kept
-        asking = (same for entry in batch.open.values() for same in entry.askers.values())
-        serving.set([waiter.span for same in asking for waiter in same if waiter.span is not None])
+        serving.set(batch.spans)
         sent = await self._send(batch, request)
         if isinstance(sent, LookupFailure):
             await self._resolve(batch, sent)
@@ -245,7 +254,10 @@ class Dispatcher:
             if isinstance(permit, LookupFailure):
                 return failure or permit
             try:
-                sent = await self._attempt(request.asked, seconds_left)
+                async with asyncio.timeout(min(seconds_left, self._attempt_timeout)):
+                    sent = await self._platform.send(request.asked)
+            except TimeoutError:
+                sent = self._too_late(seconds_left)
             except BaseException:
                 self._policy.cancel(permit)
                 self._on_request("cancelled", self._clock() - permit.began_at, len(request.asked))
@@ -263,12 +275,7 @@ class Dispatcher:
             may_retry = False
             await asyncio.sleep(pause)
 
-    async def _attempt(self, asked: Mapping[int, bool], seconds_left: float) -> Reply | LookupFailure:
-        try:
-            async with asyncio.timeout(min(seconds_left, self._attempt_timeout)):
-                return await self._platform.send(asked)
-        except TimeoutError:
-            pass
+    def _too_late(self, seconds_left: float) -> LookupFailure:
         # An attempt that was cut short by its callers' deadline says little about the platform.
         if seconds_left < self._attempt_timeout / 2:
             return DeadlinePassed("the deadline is over")
@@ -289,15 +296,16 @@ class Dispatcher:
             await self._resolve(batch, outcome)
 
     def _settle(self, permit: Permit, failure: LookupFailure | None, request: Request) -> None:
-        self._policy.settle(permit, failure, alone=failure is not None and self._is_unsuspected(request))
+        alone = failure is not None and failure.counted_alone and self._is_unsuspected(request)
+        refusal = self._policy.settle(permit, failure, alone=alone)
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, len(request.asked))
         if failure is not None:
             why = {"why": str(failure), "entries": len(request.asked)}
             log.log(failure.log_level, "upstream request failed: %s", Own(failure.slug), extra={"fields": why})
-            rejected = isinstance(failure, CredentialsRejected | AccountLocked)
+            rejected = isinstance(failure, _REJECTIONS)
             if rejected and not self._policy.is_outdated(permit) and self._renew_credentials():
                 self.credentials_changed()
-            refusal = self._policy.refusal()
+                refusal = self._policy.refusal()
             if refusal is not None:
                 self._queue.refuse(refusal)
 
@@ -307,7 +315,7 @@ class Dispatcher:
         return not (others or request.splits or self._batching.is_poison(id_))
 
     def _is_rejected_before_a_change(self, permit: Permit, failure: LookupFailure) -> bool:
-        return isinstance(failure, CredentialsRejected | AccountLocked) and self._policy.is_outdated(permit)
+        return isinstance(failure, _REJECTIONS) and self._policy.is_outdated(permit)
 
     # --- answers ---
 
@@ -390,5 +398,7 @@ def _unless_all_rejected(outcome: Outcome) -> Outcome:
     """Every entry carries the credentials, so the platform may reject them entry by entry."""
     if isinstance(outcome, LookupFailure):
         return outcome
-    rejections = [answer for answer in outcome.values() if isinstance(answer, CredentialsRejected | AccountLocked)]
-    return rejections[0] if rejections and len(rejections) == len(outcome) else outcome
+    first = next(iter(outcome.values()), None)
+    if isinstance(first, _REJECTIONS) and all(isinstance(answer, _REJECTIONS) for answer in outcome.values()):
+        return first
+    return outcome

@@ -268,8 +268,11 @@ class Policy:
             self.retry_budget.earn()
         return Permit(self._generation, self.circuit_breaker.begin(), self.lockout.begin(), self._clock())
 
-    def settle(self, permit: Permit, outcome: LookupFailure | None, *, alone: bool = False) -> None:
-        """An attempt has ended with an answer (None) or a failure. ``alone``: it was for one id under no suspicion."""
+    def settle(self, permit: Permit, outcome: LookupFailure | None, *, alone: bool = False) -> LookupFailure | None:
+        """An attempt has ended with an answer (None) or a failure. Returns why nothing may be sent now, or None.
+
+        ``alone``: it was for one id under no suspicion.
+        """
         failed = False if outcome is None else _verdict(outcome, permit.circuit_probe, alone)
         self.circuit_breaker.end(permit.circuit_probe, failed)
         # What was said about former credentials says nothing about those in force now.
@@ -278,6 +281,7 @@ class Policy:
             self.proven = self.proven or outcome is None
         if isinstance(outcome, Throttled):
             self.throttle.hold(outcome.retry_after or 1.0)
+        return self.refusal()
 
     def cancel(self, permit: Permit) -> None:
         """An attempt has ended without an outcome: it was cancelled. Another one may be the probe."""

@@ -12,6 +12,7 @@ import socket
 import termios
 from collections import Counter
 from collections.abc import Callable, Collection
+from operator import attrgetter
 from typing import Protocol
 
 from app.server.refusals import Limits
@@ -36,6 +37,8 @@ PHASES: tuple[Phase, ...] = ("idle", "reading", "reading", "answering", "closing
 """What the protocol's states are called in the metrics, in their order."""
 FEW_AGAIN = 0.9
 """Share of the connections allowed below which the next time that there are too many is told anew."""
+
+_phase = attrgetter("phase")
 
 log = logging.getLogger(__name__)
 
@@ -193,7 +196,7 @@ class Connections:
         if self._is_crowded and len(connections) < (self._most_connections or 0) * FEW_AGAIN:
             self._is_crowded = False
             log.info("there are descriptors for new connections again")
-        self._metrics.http_connections(Counter(connection.phase for connection in connections), self._unread)
+        self._metrics.http_connections(Counter(map(_phase, connections)), self._unread)
 
     def _shut(self) -> None:
         """No room: let all callers wait, those with small requests for a moment only."""

@@ -4,8 +4,6 @@ import asyncio
 from collections import deque
 from typing import Any, Literal
 
-from uvicorn.protocols.http.flow_control import FlowControl
-
 NO_PIPELINE: deque[Any] = deque(maxlen=0)
 """Of uvicorn's pipeline nothing is used; all connections share this one."""
 
@@ -32,12 +30,3 @@ class Wakeup(asyncio.Event):
                 if not self._waiters:
                     self._waiters = ()
         return True
-
-
-class LeanFlowControl(FlowControl):
-    """uvicorn's, with such an event."""
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        super().__init__(transport)
-        self._is_writable_event = Wakeup()
-        self._is_writable_event.set()

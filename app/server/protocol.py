@@ -26,7 +26,7 @@ from typing import Any, NoReturn, cast
 
 import httptools
 import uvicorn
-from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
@@ -34,7 +34,7 @@ from app.api.request_body import MAX_BODY_BYTES
 from app.server import refusals
 from app.server.connections import PHASES, Connections, bytes_waiting
 from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
-from app.server.lean import NO_PIPELINE, LeanFlowControl, Wakeup
+from app.server.lean import NO_PIPELINE, Wakeup
 from app.server.refusals import Reason
 from app.telemetry.metrics import Closed, Phase
 
@@ -124,9 +124,11 @@ class HttpProtocol(HttpToolsProtocol):
         "_state",
         "_taken",
         "_taken_at",
+        "_writable",
         "_written",
         "since",
         "unread",
+        "write_paused",
     )
 
     def __init__(
@@ -159,6 +161,9 @@ class HttpProtocol(HttpToolsProtocol):
         self._reason = refusals.MALFORMED
         self._discarded = 0
         # The replies.
+        self.write_paused = False
+        self._writable = Wakeup()
+        self._writable.set()
         self._written = 0
         self._taken = -1
         self._taken_at = 0.0
@@ -168,7 +173,7 @@ class HttpProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
         """A caller is there."""
         super().connection_made(transport)
-        self.flow = LeanFlowControl(cast(asyncio.Transport, self))
+        self.flow = cast(FlowControl, self)
         if not self._all.made(self, self.connections):  # type: ignore[arg-type]  # all are of this class
             return
         if self._all.full:
@@ -463,6 +468,20 @@ class HttpProtocol(HttpToolsProtocol):
             self._refuse(refusals.NO_ROOM)
 
     # Answers.
+
+    def pause_writing(self) -> None:
+        """The caller is slow: what has been written waits."""
+        self.write_paused = True
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """There is room for more of an answer, or nobody who wants it."""
+        self.write_paused = False
+        self._writable.set()
+
+    async def drain(self) -> None:
+        """Wait until there is room for more of an answer."""
+        await self._writable.wait()
 
     def write(self, data: bytes) -> None:
         """A part of an answer."""

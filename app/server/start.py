@@ -47,12 +47,7 @@ def main() -> None:
             from app.server.serving import Server  # noqa: PLC0415 - as above
             from app.telemetry import tracing  # noqa: PLC0415 - as above
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen, output)
-
-        def every_half_second() -> None:
-            summary.flush()
-            output.tell_losses()
-
-        app = create_app(settings, secrets=secrets, every_half_second=every_half_second, output=output)
+        app = create_app(settings, secrets=secrets, every_half_second=summary.flush, output=output)
         open_metrics(app.state.service.metrics.registry, settings.host, settings.metrics_port)
     except SettingsError as error:
         # Without the print's waiting for whoever reads it.

@@ -112,7 +112,8 @@ class UpstreamClient:
                 async with asyncio.timeout(self._attempt_timeout):
                     return await self._post(transport, asked, headers)
         except Exception as error:
-            failure = error if isinstance(error, LookupFailure) else failure_of(error)
+            # It travels on as a value: its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
+            failure = error.as_value() if isinstance(error, LookupFailure) else failure_of(error)
             if failure is None:
                 raise
             log.debug("upstream request failed: %s", type(error).__name__)
@@ -129,17 +130,15 @@ class UpstreamClient:
             text = text_of(reply.body)
             if len(reply.body) > LONG_BODY:
                 await asyncio.sleep(0)  # each half of this work may take long
-            return self._decode(asked, reply, text)
+            return self._decode(asked, reply, load(text))
         except LookupFailure as failure:
-            return self._failed(failure)
+            return self._failed(failure.as_value())
 
-    def _decode(
-        self, asked: Mapping[int, bool], reply: UnreadReply, text: str | InvalidReply | None = None
-    ) -> dict[int, Answer]:
+    def _decode(self, asked: Mapping[int, bool], reply: UnreadReply, document: object) -> dict[int, Answer]:
         hidden = reply.credentials.secrets
         read = decode(
             reply.status,
-            load(text_of(reply.body) if text is None else text),
+            document,
             asked,
             self._zone,
             lambda message: clean_message(message, hidden),
@@ -159,8 +158,7 @@ class UpstreamClient:
         if isinstance(failure, ServerError | InvalidReply | UnexpectedStatus):
             # A load balancer has moved, perhaps, and the connection leads to a dead node for ever.
             self._connections.renew()
-        # It travels on as a value: its traceback would keep the whole reply, 8 MiB perhaps, in memory with it.
-        return failure.as_value()
+        return failure
 
     async def _post(
         self, transport: httpx.AsyncBaseTransport, asked: Mapping[int, bool], headers: Mapping[str, str]
@@ -183,7 +181,7 @@ class UpstreamClient:
             # Of the others each says what happened by itself, and some are worth a second attempt.
             retry_after = _retry_after(response.headers) if status == 429 else None
             reply = UnreadReply(status, await read_error(response), retry_after, credentials)
-            return replace(reply, answers=self._decode(asked, reply))
+            return replace(reply, answers=self._decode(asked, reply, load(text_of(reply.body))))
         finally:
             await response.aclose()
 

@@ -5,6 +5,7 @@ none is left, and costs several times the CPU (``docs/decisions/0008-aiohttp-bel
 """
 
 import asyncio
+import math
 import ssl
 from collections.abc import Callable, Iterator
 
@@ -128,6 +129,11 @@ class _Fixed(Connections):
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         super().__init__(lambda: transport, lambda: 0.0)
         self._transport = transport
+        self._always = _Leased(transport, math.inf, lambda _: None)
+
+    def lease(self) -> _Leased:
+        """The transport."""
+        return self._always
 
     def renew(self) -> None:
         """There is nothing to renew."""

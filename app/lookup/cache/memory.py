@@ -74,24 +74,25 @@ class MemoryCache:
         now = self._clock()
         old = self._remembered(id_, now)
         if old is None and not reported:
-            return self._keep(id_, answer, now, self._lifetimes.first_seen(answer, now, now), now)
+            since = self._lifetimes.first_seen(answer, now, now)
+            return self._keep(id_, self._lifetimes.cached(answer, now, since), now)
         kept = merge(answer, old.answer if old is not None and old.is_good(now) else None, in_order=True)
         same = old is not None and not reported and stays(kept, old.answer)
-        return self._keep(id_, kept, now, old.since if old is not None and same else now, now)
+        return self._keep(id_, self._lifetimes.cached(kept, now, old.since if old is not None and same else now), now)
 
     def adopt(self, id_: int, told: Cached) -> Cached:
         """Keep an answer that the platform gave some time ago, to another replica: the later reply counts as new."""
         now = self._clock()
         old = self._remembered(id_, now)
         if old is None:
-            return self._keep(id_, told.answer, told.replied_at, told.since, now)
+            return self._keep(id_, self._lifetimes.cached(told.answer, told.replied_at, told.since), now)
         new, old = (old, told) if old.replied_at > told.replied_at else (told, old)
         kept = merge(new.answer, old.answer if old.is_good(now) else None, in_order=True)
         if stays(kept, old.answer):
             since = min(new.since, old.since)
         else:
             since = new.since if new is not told else max(new.since, old.replied_at)
-        return self._keep(id_, kept, new.replied_at, since, now)
+        return self._keep(id_, self._lifetimes.cached(kept, new.replied_at, since), now)
 
     async def aclose(self) -> None:
         """Nothing was opened."""
@@ -104,9 +105,8 @@ class MemoryCache:
             return None
         return cached
 
-    def _keep(self, id_: int, answer: Cacheable, replied_at: float, since: float, now: float) -> Cached:
-        kept = self._lifetimes.cached(answer, replied_at, since)
-        if now - replied_at >= kept.kept:
+    def _keep(self, id_: int, kept: Cached, now: float) -> Cached:
+        if now - kept.replied_at >= kept.kept:
             self._entries.pop(id_, None)
             return kept
         self._entries[id_] = kept
