@@ -33,6 +33,7 @@ from uvicorn.server import ServerState
 from app.api.request_body import MAX_BODY_BYTES
 from app.server import refusals
 from app.server.connections import PHASES, Connections, bytes_waiting
+from app.server.exchange import Exchange, OldExchange
 from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
 from app.server.lean import NO_PIPELINE, Wakeup
 from app.server.refusals import Reason
@@ -52,34 +53,6 @@ _KEPT = frozenset({b"origin", b"x-request-id", b"traceparent"})
 
 class _Refused(Exception):
     """Ends the parsing: the request is refused for a reason that the protocol has kept."""
-
-
-class _Exchange(RequestResponseCycle):
-    """One request that has a body, and its answer."""
-
-    async def send(self, message: Any) -> None:
-        """Say that the connection ends where the answer begins before the request was read."""
-        if self.more_body and not self.response_started:
-            self.keep_alive = False
-        await super().send(message)
-
-
-class _OldExchange(_Exchange):
-    """HTTP/1.0: no chunks. A body whose length is not told ends with the connection."""
-
-    _until_closed = False
-
-    async def send(self, message: Any) -> None:
-        """Send the body as it is where uvicorn would send it in chunks."""
-        if message["type"] == "http.response.start":
-            self._until_closed = not any(name.lower() == b"content-length" for name, _ in message.get("headers", ()))
-            if self._until_closed:
-                # Decided already, so uvicorn adds no header.
-                self.chunked_encoding = True
-        elif self._until_closed:
-            self.chunked_encoding = False
-            self.expected_content_length = len(message.get("body", b""))
-        await super().send(message)
 
 
 class _BodyOnly:
@@ -320,7 +293,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._state = BODY
         modern = version == "1.1"
         self._has_body = framing.has_body
-        kind = (_Exchange if self._has_body else RequestResponseCycle) if modern else _OldExchange
+        kind = (Exchange if self._has_body else RequestResponseCycle) if modern else OldExchange
         self._begin(
             kind,
             expect=framing.expects_100 and modern,
