@@ -230,8 +230,10 @@ class Dispatcher:
             await self._resolve(batch, sent)
             return
         permit, reply = sent
-        # What may be an error is read first, since wrong credentials must not be sent once more.
-        if self._policy.proven and self._something_waits() and self._may_read_beside and not reply.may_be_error:
+        # As many replies may be unread as there are places: a platform that is faster than we are must wait. What may
+        # be an error is read first, since wrong credentials must not be sent once more.
+        beside = self._policy.proven and self._something_waits() and len(self._readers) < self._max_in_flight
+        if beside and not reply.may_be_error:
             self._start(self._readers, self._read_beside(batch, partial(self._read, batch, request, permit, reply)))
         else:
             await self._read(batch, request, permit, reply)
@@ -244,8 +246,7 @@ class Dispatcher:
 
     async def _send(self, batch: _Batch, request: Request) -> tuple[Permit, Reply] | LookupFailure:
         """One attempt, and a second one after a failure that it may mend. Failures are settled."""
-        failure: LookupFailure | None = None
-        may_retry = not request.extra
+        failure, may_retry = None, not request.extra
         while True:
             seconds_left = batch.deadline - self._clock()
             if seconds_left <= 0:
@@ -379,11 +380,6 @@ class Dispatcher:
 
     def _something_waits(self) -> bool:
         return bool(self._follow_ups) or self._queue.may_be_sent
-
-    @property
-    def _may_read_beside(self) -> bool:
-        # As many replies may be unread as there are places: a platform that is faster than we are must wait.
-        return len(self._readers) < self._max_in_flight
 
     def _has_place(self, workers: int) -> bool:
         return workers <= (self._max_in_flight if self._policy.proven else self._unproven)

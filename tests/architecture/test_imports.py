@@ -54,6 +54,9 @@ ALLOWED_ASSIGNMENTS = {
         "self.cycle.disconnected",
         "cycle.disconnected",
         "cycle.body",
+        "cycle.keep_alive",
+        "self.cycle.keep_alive",
+        "self.cycle.more_body",
     },
     "app/telemetry/logs.py": {  # the standard library's own way to configure it
         "logging.logThreads",
