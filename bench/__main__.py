@@ -2,8 +2,8 @@
 mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
 too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand that wait
 cost, exit status 1 where it is too much; ``neighbour``: what one caller notices of a loud one, exit status 1 where it
-is too much; ``phones-off``: the entries an hour for a page whose messages stay pending, exit status 1 where they are
-too many; ``report``: the documents again from the last results."""
+is too much; ``scaling``: 1, 2 and 4 processes on one Redis; ``phones-off``: the entries an hour for a page whose
+messages stay pending, exit status 1 where they are too many; ``report``: the documents again from the last results."""
 
 import argparse
 import resource
@@ -12,10 +12,10 @@ import sys
 import time
 from pathlib import Path
 
-from bench import memory, neighbour, phones_off, plan, replicas, report, soak, waiters
+from bench import memory, neighbour, phones_off, plan, replicas, report, scaling, soak, waiters
 from bench.candidates import ROOT
 
-WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "neighbour", "phones-off", "report")
+WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "neighbour", "scaling", "phones-off", "report")
 FILES = 16_384
 """Open files: 10,000 waiters need more than the 1024 that many machines allow at first."""
 
@@ -56,6 +56,9 @@ def main() -> None:
         measured = neighbour.conduct(checkout)
         print("\n".join(neighbour.lines(measured)))
         sys.exit(0 if all(each.bearable for each in measured.values()) else 1)
+    if options.what == "scaling":
+        print("\n".join(scaling.lines(scaling.conduct(checkout))))
+        return
     if options.what == "phones-off":
         within = phones_off.conduct(checkout, options.replicas, options.hours, options.lifetimes)
         sys.exit(0 if within else 1)

@@ -127,13 +127,15 @@ class Platform:
 
 
 @contextmanager
-def started(candidate: Candidate, folder: Path, platform: Process | None = None) -> Iterator[Process]:
-    """Run a candidate before the platform, or the platform itself where there is none.
+def started(
+    candidate: Candidate, folder: Path, platform: Process | None = None, *, pin: bool = True
+) -> Iterator[Process]:
+    """Run a candidate before the platform, or the platform itself where there is none; each on a core, or on any.
 
     Its environment holds nothing but what stands here, and its folder no ``.env``.
     """
     port = free_port()
-    pair = cores()
+    pair = cores() if pin else None
     core = None if pair is None else pair[0 if platform else 1]
     env = {
         "PATH": os.environ.get("PATH", os.defpath),

@@ -66,9 +66,12 @@ def tool(load: Load) -> str:
     return "wrk" if shutil.which("wrk") and not load.burst else "python"
 
 
-def run(load: Load, candidate: Candidate, host: str, folder: Path) -> Report:
-    """Run it against a candidate. Raises LoadFailure where it does not run; that nobody was answered is a result."""
-    pair = cores()
+def run(load: Load, candidate: Candidate, host: str, folder: Path, *, pin: bool = True) -> Report:
+    """Run it against a candidate, on the second core or on any.
+
+    Raises LoadFailure where it does not run; that nobody was answered is a result.
+    """
+    pair = cores() if pin else None
     command = pinned(_command(load, candidate, host, folder), None if pair is None else pair[1])
     before = _children_cpu()
     done = subprocess.run(
