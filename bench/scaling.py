@@ -1,7 +1,7 @@
 """Several processes on one Redis: how lookups grow with them, and how much more the platform is asked.
 
-Nothing is pinned here: the processes, the load, Redis and the platform share what cores there are. So the growth that is
-seen ends where the cores do; CPU per lookup tells what it would be with more of them.
+Nothing is pinned here: the processes, the load, Redis and the platform share the cores that there are. So the growth
+that is seen ends where the cores do; CPU per lookup tells what it would be with more of them.
 """
 
 import contextlib
