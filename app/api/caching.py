@@ -84,7 +84,7 @@ def matches(header: str, tag: str) -> bool:
 
     Also where a proxy on the way has marked the tag as that of a compressed answer.
     """
-    if header.strip() == "*":
+    if header in (tag, "*") or header.strip() == "*":
         return True
     opaque = tag.removeprefix("W/").strip('"')
     return any(opaque in (each, _PROXY_SUFFIX.sub("", each)) for each in _ENTITY_TAG.findall(header))
