@@ -10,6 +10,11 @@ def integers_held_by(root: object) -> set[int]:
     return {each for each in _reachable(root) if type(each) is int}
 
 
+def strings_held_by(root: object) -> set[str]:
+    """Every text that can be reached from ``root`` in the same way."""
+    return {each for each in _reachable(root) if type(each) is str}
+
+
 def _reachable(root: object) -> Iterator[object]:
     seen = {id(root)}
     waiting = [root]
