@@ -25,6 +25,8 @@ def _reachable(root: object) -> Iterator[object]:
             found: list[object] = [*(current.__closure__ or ()), *(current.__defaults__ or ())]
         else:
             found = gc.get_referents(current)
+            if isinstance(current, dict):
+                found += current  # the garbage collector passes over keys that are all texts
         for each in found:
             if id(each) not in seen and not isinstance(each, type | ModuleType):
                 seen.add(id(each))

@@ -127,3 +127,14 @@ async def test_of_the_ids_that_may_stand_as_canaries_only_a_few_are_remembered()
         await ask(engine, id_)
     platform.requests.clear()
     assert len(integers_held_by(engine) & {*ids}) <= 10
+
+
+@on_virtual_time
+async def test_a_caller_that_no_longer_waits_for_changes_is_let_go() -> None:
+    _, watching = watcher_before(PlatformInMemory(state="send"))
+    callers = [Caller(f"waiter {number}", "address") for number in range(10)]
+    for caller in callers:
+        with watching.subscribe([1], False, caller):
+            assert caller.identity in strings_held_by(watching.subscriptions)
+    assert strings_held_by(watching.subscriptions).isdisjoint(caller.identity for caller in callers)
+    await watching.aclose()
