@@ -9,11 +9,13 @@ import pytest
 
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.failures import EntryRefused, MessageNotFound
+from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import STATES, Cacheable, MessageRecord
 from tests.cache.caches import Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
 
 WHEN = datetime(2021, 4, 26, 15, 15, 3, tzinfo=UTC)
+LONG = Lifetimes(60, 60, 86_400, 60)
 
 DETAILS: list[tuple[int | None, str | None, bool]] = [
     (None, None, False),
@@ -37,6 +39,11 @@ def of(id_: int, answer: Cacheable) -> Cacheable:
     return MessageRecord(
         id_, answer.state, answer.changed_at, answer.parts, answer.price_per_part, detailed=answer.detailed
     )
+
+
+def is_final(answer: Cacheable) -> bool:
+    """Whether the platform says that it never changes again."""
+    return isinstance(answer, MessageRecord) and answer.meaning.final
 
 
 def plain(answer: Cacheable) -> object:
@@ -80,6 +87,36 @@ async def test_python_and_the_script_keep_the_same_of_any_two_answers(
         assert len(expected) == len(pairs)
         assert [pairs[id_] for id_ in expected if kept.get(id_) != expected[id_]] == []
     for each in (first, second, newcomer):
+        await each.aclose()
+
+
+@pytest.mark.anyio
+async def test_python_and_the_script_keep_the_same_where_the_later_reply_is_written_first(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    redis = start_redis()
+    # A final state stays in whatever order; which parts it then has may differ, at the cost of one more question.
+    pairs = [pair for pair in itertools.product(ANSWERS, ANSWERS) if not any(map(is_final, pair))]
+    prefix, clock, later = own_prefix(), Clock(1000.0), Clock(1030.0)
+    late, _ = await shared(redis.url, prefix, clock, LONG)
+    prompt, _ = await shared(redis.url, prefix, later, LONG)
+    newcomer, _ = await shared(redis.url, prefix, later, LONG)
+    python = memory(later, LONG)
+    for id_, (replied_later, replied_first) in enumerate(pairs):
+        prompt.put(id_, of(id_, replied_later))
+        python.put(id_, of(id_, replied_later))
+        python.adopt(id_, LONG.cached(of(id_, replied_first), 1000.0, 1000.0))
+    await written(prompt)
+    for id_, (_, replied_first) in enumerate(pairs):
+        late.put(id_, of(id_, replied_first))
+    clock.now = later.now  # none of them is written yet
+    await written(late)
+    found = await newcomer.get_many(range(len(pairs)))
+    kept = {id_: plain(each.answer) for id_, each in found.items()}
+    expected = {id_: plain(each.answer) for id_, each in (await python.get_many(range(len(pairs)))).items()}
+    assert len(expected) == len(pairs)
+    assert [pairs[id_] for id_ in expected if kept.get(id_) != expected[id_]] == []
+    for each in (prompt, late, newcomer):
         await each.aclose()
 
 

@@ -188,4 +188,6 @@ async def test_who_waits_is_one_server_span_for_as_long_as_it_waits(platform: Fa
         assert server.status.code != ERROR
         assert least <= (server.end_time_unix_nano - server.start_time_unix_nano) / 1e9 < least + 2
         # The upstream request is a trace of its own, linked to whom it serves.
-        assert server.trace_id in {link.trace_id for each in clients for link in each.links}
+        assert (server.trace_id, server.span_id) in {
+            (link.trace_id, link.span_id) for each in clients for link in each.links
+        }

@@ -23,8 +23,8 @@ from tests.support.scale import only_in_ci, scaled
 
 pytestmark = pytest.mark.anyio
 
-MOMENTS = scaled(30, 6)
-"""Starts that are ended at a moment of their own."""
+MOMENTS = scaled(15, 6)
+"""Starts that are ended at a moment of their own, by each signal: SIGHUP comes between the moments of SIGTERM."""
 START_SECONDS = 1.2
 
 # Says when Python has run its first lines: what comes before, nobody can handle.
@@ -57,7 +57,7 @@ def started(folder: Path, **variables: str) -> "subprocess.Popen[bytes]":
 def test_a_signal_at_any_moment_of_the_start_ends_it_with_0(tmp_path: Path, number: signal.Signals) -> None:
     for moment in range(MOMENTS):
         with started(tmp_path) as process:
-            time.sleep(START_SECONDS * moment / MOMENTS)
+            time.sleep(START_SECONDS * (moment + (number == signal.SIGHUP) / 2) / MOMENTS)
             process.send_signal(number)
             assert process.wait(20) == 0, f"after {moment} of {MOMENTS}"
 

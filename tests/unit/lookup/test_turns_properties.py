@@ -321,7 +321,9 @@ async def test_nobody_starves_however_many_wait(visits: list[Visit], slots: int,
     )
     numbers = count(1)
     loud = Caller("loud", "loud")
-    tasks = [asyncio.create_task(engine.lookup(uses(numbers, 300), False, caller=loud)) for _ in range(3)]
+    # Enough for every request until the others have their answers, by the bound below.
+    ids = 20 * batch_size
+    tasks = [asyncio.create_task(engine.lookup(uses(numbers, ids), False, caller=loud)) for _ in range(3)]
     polled = asyncio.create_task(engine.lookup(uses(numbers, 40), False, caller=POLLS, fresh=True))
     await asyncio.sleep(0.01)
     # One id of each of the callers, the loud one, and at worst the polls before each other turn.
