@@ -1,7 +1,10 @@
 """The drill: each fault meets a service process of its own, under light load; two scrapes must name its cause, and the
 log must have told of it in at most three lines. Then the ends: signals and what could hold up an exit (``ends.py``).
+
+With ``--image NAME`` each service is a container of that image, read-only and without capabilities.
 """
 
+import argparse
 import asyncio
 import contextlib
 import itertools
@@ -18,7 +21,7 @@ import httpx
 from tools.drill.diagnosis import Cause, cause
 from tools.drill.ends import ends
 from tools.drill.platform import FIRST_ODD_ID, Platform
-from tools.drill.service import CALLERS, LOUD, key_of, service
+from tools.drill.service import CALLERS, LOUD, Place, key_of, service
 
 AT_A_TIME = 4
 HEALTHY_SECONDS, FAULT_SECONDS = 2.0, 6.0
@@ -135,12 +138,12 @@ async def loaded(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[i
             await task
 
 
-async def rehearse(fault: Fault, folder: Path) -> Outcome:
+async def rehearse(fault: Fault, place: Place) -> Outcome:
     """A healthy service, then the fault; a scrape before it and one after."""
     ids = itertools.count(1_000_000)
     async with (
         Platform() as platform,
-        service(platform.url, folder, fault.settings, fault.log, fault.descriptors) as running,
+        service(platform.url, place, fault.settings, fault.log, fault.descriptors) as running,
         httpx.AsyncClient(trust_env=False, timeout=30) as client,
     ):
         async with loaded("light", client, running.url, ids):
@@ -156,13 +159,13 @@ async def rehearse(fault: Fault, folder: Path) -> Outcome:
         return Outcome(fault, cause(before, after), running.loud()[lines_before:])
 
 
-async def night(folder: Path) -> list[Outcome]:
+async def night(place: Place) -> list[Outcome]:
     """All faults, some at a time."""
     gate = asyncio.Semaphore(AT_A_TIME)
 
     async def one(fault: Fault) -> Outcome:
         async with gate:
-            outcome = await rehearse(fault, folder)
+            outcome = await rehearse(fault, place)
         print(shown(outcome), flush=True)
         return outcome
 
@@ -178,10 +181,14 @@ def shown(outcome: Outcome) -> str:
 
 def main() -> None:
     """Run it; exit status 1 where a cause was not named or the log was flooded."""
+    parser = argparse.ArgumentParser(prog="python -m tools.drill", description="One fault after another.")
+    parser.add_argument("--image", help="run containers of this image, not processes; needs docker and Linux")
+    image = parser.parse_args().image
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = asyncio.run(night(Path(folder)))
-        complaints = asyncio.run(ends(Path(folder)))
+        place = Place(Path(folder), image)
+        outcomes = asyncio.run(night(place))
+        complaints = asyncio.run(ends(place))
     failed = [outcome for outcome in outcomes if not outcome.passed]
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} told right, in {time.monotonic() - started:.0f} s")
     sys.exit(bool(failed or complaints))
