@@ -99,7 +99,7 @@ class Outcome:
 
 async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> None:
     """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
-    crowd: list[object] = []  # held, and so kept open
+    crowd: list[asyncio.StreamWriter] = []
 
     async def ask(caller: str, count: int, odd: int = 0) -> None:
         headers = {"X-API-Key": key_of(caller)}
@@ -107,7 +107,8 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
         # Callers that are still waiting when the service ends lose their connection.
         with contextlib.suppress(httpx.TransportError, OSError):
             if kind == "crowd":
-                crowd.append(await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2])))
+                _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+                crowd.append(writer)
             elif kind == "nonsense":
                 await client.get(f"{url}/messages/none/state", headers=headers)
             elif count == 1:
@@ -116,14 +117,18 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
                 await client.post(f"{url}/messages/states", json={"ids": asked}, headers=headers)
 
     sizes = itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20))
-    async with asyncio.TaskGroup() as calls:
-        for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
-            calls.create_task(ask(caller, size))
-            if kind == "loud":
-                calls.create_task(ask(LOUD, 600))
-            elif kind == "spoiling":
-                calls.create_task(ask(LOUD, 3, FIRST_ODD_ID))
-            await asyncio.sleep(0.01 if kind == "crowd" else 0.1)
+    try:
+        async with asyncio.TaskGroup() as calls:
+            for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
+                calls.create_task(ask(caller, size))
+                if kind == "loud":
+                    calls.create_task(ask(LOUD, 600))
+                elif kind == "spoiling":
+                    calls.create_task(ask(LOUD, 3, FIRST_ODD_ID))
+                await asyncio.sleep(0.01 if kind == "crowd" else 0.1)
+    finally:
+        for writer in crowd:
+            writer.close()
 
 
 @asynccontextmanager
