@@ -1,5 +1,6 @@
-# The Python version stands once; both stages must have the same one, since the second takes over the first one's packages.
-ARG PYTHON=3.11.14-slim-bookworm
+# The base stands once: both stages must have the same Python, since the second takes over the first one's packages. The
+# digest is that of the index for all architectures. Another base, a mirror's or a newer one: --build-arg PYTHON=TAG
+ARG PYTHON=3.11.14-slim-bookworm@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d
 
 FROM python:${PYTHON} AS build
 WORKDIR /build
@@ -26,8 +27,9 @@ ENV HOST=0.0.0.0 \
 EXPOSE 8000 9464
 USER 10001:10001
 ENTRYPOINT ["python", "-m", "app"]
-# For Docker alone, Kubernetes has its own probes. http.client, since urllib would obey the environment's proxies.
-HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection('127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=2); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
+# For Docker alone, Kubernetes has its own probes. It asks HOST, which may be one IPv6 address; 0.0.0.0 and :: lead to the
+# container itself. http.client, since urllib would obey the environment's proxies.
+HEALTHCHECK --interval=10s --timeout=3s --start-period=10s --retries=3 CMD ["python", "-c", "import http.client, os, sys; c = http.client.HTTPConnection(os.environ.get('HOST') or '127.0.0.1', int(os.environ.get('PORT') or 8000), timeout=2); c.request('GET', '/livez'); sys.exit(c.getresponse().status != 200)"]
 
 # Last, since they change with every build.
 ARG VERSION=unknown

@@ -4,6 +4,7 @@ PORT ?= 8000
 METRICS_PORT ?= 9464
 REDIS_PORT ?= 6399
 PYTEST_ARGS ?=
+IMAGE ?= message-state-proxy:drill
 # One more than there are processors, since many tests wait for something.
 WORKERS := $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 BIN := .venv/bin
@@ -31,7 +32,7 @@ STALE := yes
 endif
 endif
 
-.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example clients screenshots fuzz docs bench bench-replicas bench-waiters bench-neighbour bench-phones-off soak drill lock clean
+.PHONY: help run run-redis test test-valkey check format openapi lint-openapi types example clients screenshots fuzz docs bench bench-replicas bench-waiters bench-neighbour bench-phones-off soak drill drill-image lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -167,6 +168,11 @@ soak: .venv/.run ## mixed load for 10 minutes (MINUTES=...): memory must not gro
 
 drill: .venv/.run ## rehearse one fault after another: metrics must name each cause, each process end well, 2 minutes
 	$(BIN)/python -m tools.drill
+
+# BASE is another tag of `python` than the pinned one: one that is there where none can be pulled.
+drill-image: .venv/.run ## the same in containers of the built image, read-only and without capabilities (needs docker, Linux; BASE=tag)
+	DOCKER_BUILDKIT=1 docker build --network=host $(if $(BASE),--build-arg PYTHON=$(BASE)) -t $(IMAGE) .
+	$(BIN)/python -m tools.drill --image $(IMAGE)
 
 lock: ## compile the lock files from pyproject.toml (needs uv)
 	$(LOCK) --upgrade pyproject.toml -o requirements.lock

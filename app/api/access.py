@@ -26,6 +26,8 @@ from app.settings.rotation import Secrets
 CHALLENGE = 'Bearer realm="message-state-proxy"'
 IPV6_PREFIX = 64
 """Bits. A subscriber has at least a /64 (RFC 6177), and may take any address of it: so that is one caller."""
+MAPPED = "::ffff:"
+"""Before an IPv4 address where one socket listens for both families, as with ``HOST=::``."""
 KEPT = 4096
 """Callers whose address has been read and is kept with what came of it, since reading takes long: about 1 MB."""
 BURST_SECONDS = 2.0
@@ -120,6 +122,8 @@ def client_address(scope: Scope, proxies: Sequence[Network]) -> str:
     address nothing is believed, nor of those to its left.
     """
     found = str(scope["client"][0]) if scope.get("client") else ""
+    if found.startswith(MAPPED) and "." in found:
+        found = found.removeprefix(MAPPED)
     if not proxies:
         return found
     address = read_address(found)

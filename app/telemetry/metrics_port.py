@@ -59,7 +59,10 @@ class MetricsPort:
     async def serve(self, listener: socket.socket) -> None:
         """Accept connections until cancelled."""
         asyncio.get_running_loop().set_exception_handler(_tell)
-        server = await asyncio.start_server(self._accept, sock=listener, limit=MAX_HEAD_BYTES, backlog=BACKLOG)
+        # What asyncio calls backlog is also how often it tries to accept in one turn of the loop, even where there is
+        # no descriptor: a hundred tries and warnings a second, and more with each second.
+        server = await asyncio.start_server(self._accept, sock=listener, limit=MAX_HEAD_BYTES, backlog=1)
+        listener.listen(BACKLOG)
         async with server:
             await server.serve_forever()
 

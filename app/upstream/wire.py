@@ -172,6 +172,8 @@ class _Reader:
         self._reply = Reply()
         # A thousand unknown ids come with one sentence.
         self._refusals: dict[tuple[str, ...], LookupFailure] = {}
+        # As with one word that the documentation does not have.
+        self._harmless: set[str] = set()
 
     def read(self, entries: list[object]) -> Reply:
         answers = self._reply.answers
@@ -244,8 +246,10 @@ class _Reader:
             return InvalidReply("the state in the platform's entry cannot be read")
         known = documented(word)
         if known is None:
-            if self._redact(word) is None:
-                return InvalidReply("the state in the platform's entry is a credential")
+            if word not in self._harmless:
+                if self._redact(word) is None:
+                    return InvalidReply("the state in the platform's entry is a credential")
+                self._harmless.add(word)
             self._reply.undocumented.append(word)
         elif known != state:
             self._reply.raw_words.append(raw_word(word))

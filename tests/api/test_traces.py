@@ -138,6 +138,8 @@ async def test_without_a_provider_the_upstream_request_carries_nothing(
         "/messages/../webhooks/message-states/{}",
         "/messages/{}/state",
         "/messages/states?token={}",
+        "/messages?{}",
+        "/messages/?x={}",
         "/messages/82216/state?api_key={}&detail=true",
         "/messages/states/events?id=1&{}",
         "/livez?{}",

@@ -199,6 +199,19 @@ def _message_index(node: ast.AST) -> int | None:
     return None
 
 
+def test_the_runbooks_commands_show_all_that_its_table_asks_for() -> None:
+    """A diff shows what rises, and not what is as it was."""
+    rising, now = (re.compile(each) for each in re.findall(r"grep -E '([^']+)'", RUNBOOK)[:2])
+    table = RUNBOOK[RUNBOOK.index("| question |") : RUNBOOK.index("\n## Nothing answers")]
+    asked = set(re.findall(r"`(message_state_\w+)", table))
+    assert len(asked) > 10
+    counted = {name for name in asked if name.endswith(("_total", "_count"))}
+    histograms = {"message_state_event_loop_delay_seconds"}
+    assert {name for name in counted if not rising.search(name)} == set()
+    assert {name for name in asked - counted - histograms if not now.search(name)} == set()
+    assert all(rising.search(f"{name}{part}") for name in histograms for part in ("_sum", "_count"))
+
+
 def test_every_log_message_says_what_to_do_and_no_other_is_described() -> None:
     described = {message.strip("`"): step for message, _, step in table(RUNBOOK, "message")}
     logged = dict(messages())

@@ -31,7 +31,7 @@ def overlays(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Documents]:
     return {folder.name: render(folder) for folder in sorted((tree / "overlays").iterdir())}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def dockerfile() -> str:
     """The Dockerfile's text."""
     return (ROOT / "Dockerfile").read_text()

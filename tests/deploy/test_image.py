@@ -4,6 +4,7 @@ import json
 import os
 import re
 import shlex
+import socket
 import subprocess
 import sys
 import threading
@@ -14,9 +15,11 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from app.settings import Settings
+from tests.support.addresses import has_ipv6
 from tests.support.manifests.reading import ROOT, Documents, container_ports, pod, tool
 
 Instruction = tuple[str, str]
+BASE = re.compile(r"^ARG PYTHON=3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}$", re.MULTILINE)
 
 
 def parse(dockerfile: str) -> list[Instruction]:
@@ -42,7 +45,7 @@ def complaints_about(dockerfile: str) -> list[str]:
     code = next(index for index, (name, what) in enumerate(whole) if name == "COPY" and what.endswith("app app"))
     environment = dict(each.split("=", 1) for name, each_ in final if name == "ENV" for each in shlex.split(each_))
     wrong = {
-        "the base is not pinned": not re.search(r"^ARG PYTHON=3\.\d+\.\d+-slim-\w+$", dockerfile, re.MULTILINE)
+        "the base is not pinned": not BASE.search(dockerfile)
         or [base.split()[0] for name, base in whole if name == "FROM"] != ["python:${PYTHON}"] * 2,
         "the lock's hashes are not checked": "--require-hashes" not in whole[installs][1],
         "something would be built": "--only-binary=:all:" not in whole[installs][1],
@@ -62,6 +65,7 @@ def complaints_about(dockerfile: str) -> list[str]:
 
 BREAKS = [
     ("the base is not pinned", "PYTHON=3.11.14-slim-bookworm", "PYTHON=3.11-slim"),
+    ("the base is not pinned", "@sha256:65a93d69fa75478d554f4ad27c85c1e69fa184956261b4301ebaf6dbb0a3543d", ""),
     ("the base is not pinned", "FROM python:${PYTHON}\n", "FROM python:3.12.1-slim-bookworm\n"),
     ("the lock's hashes are not checked", " --require-hashes", ""),
     ("something would be built", " --only-binary=:all:", ""),
@@ -136,9 +140,10 @@ def test_only_what_the_image_needs_reaches_the_builder() -> None:
 
 
 @contextmanager
-def service(status: int) -> Iterator[tuple[int, list[str]]]:
+def service(status: int, host: str = "127.0.0.1") -> Iterator[tuple[int, list[str]]]:
     """A stand-in that answers every request with this status; its port, and the paths that it was asked for."""
     asked: list[str] = []
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -149,7 +154,10 @@ def service(status: int) -> Iterator[tuple[int, list[str]]]:
         def log_message(self, format: str, *arguments: object) -> None:
             """Silent."""
 
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(HTTPServer):
+        address_family = family
+
+    with Server((host, 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
@@ -159,17 +167,20 @@ def service(status: int) -> Iterator[tuple[int, list[str]]]:
             thread.join()
 
 
-def health(dockerfile: str, port: str) -> int:
+def health(dockerfile: str, port: str, host: str = "") -> int:
     """The exit status of the image's health check, in an environment whose proxy must not be asked."""
     program = json.loads(dict(final_stage(dockerfile))["HEALTHCHECK"].partition(" CMD ")[2])
-    environment = {"PORT": port, "http_proxy": "http://127.0.0.1:9/", "PATH": os.environ["PATH"]}
+    environment = {"HOST": host, "PORT": port, "http_proxy": "http://127.0.0.1:9/", "PATH": os.environ["PATH"]}
     done = subprocess.run([sys.executable, *program[1:]], env=environment, capture_output=True, check=False)
     return done.returncode
 
 
-def test_a_live_service_is_healthy(dockerfile: str) -> None:
-    with service(200) as (port, asked):
-        assert health(dockerfile, str(port)) == 0
+@pytest.mark.parametrize("host", ["", "127.0.0.1", "0.0.0.0", "::1", "::"])
+def test_a_live_service_is_healthy_wherever_it_listens(host: str, dockerfile: str) -> None:
+    if ":" in host and not has_ipv6():
+        pytest.skip("this machine has no IPv6")
+    with service(200, host or "127.0.0.1") as (port, asked):
+        assert health(dockerfile, str(port), host) == 0
     assert asked == ["/livez"]
 
 

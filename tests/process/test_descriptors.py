@@ -10,7 +10,9 @@ import httpx
 import pytest
 
 from tests.support.platform import TOKEN, FakePlatform
+from tests.support.redis_server import PROGRAM, RedisServer
 from tests.support.running import Running, free_port, running
+from tests.support.scale import only_in_ci
 from tests.support.scraping import Scrape
 
 pytestmark = pytest.mark.anyio
@@ -106,3 +108,29 @@ async def read_status(reader: asyncio.StreamReader) -> bytes:
         return await asyncio.wait_for(reader.readline(), 20)
     except ConnectionError:
         return b""
+
+
+@only_in_ci
+@pytest.mark.skipif(PROGRAM is None, reason="neither redis-server nor valkey-server is installed")
+async def test_there_is_room_for_redis_and_for_scrapes(platform: FakePlatform, tmp_path: Path) -> None:
+    platform.knows(*range(1, 100))
+    redis = RedisServer(tmp_path)
+    redis.start()
+    port = free_port()
+    variables = {"UPSTREAM_TOKEN": TOKEN, "METRICS_PORT": str(port), "CACHE_URL": redis.url}
+    try:
+        async with (
+            platform.serve() as url,
+            running({**variables, "UPSTREAM_URL": url}, tmp_path, descriptors=LIMIT) as service,
+            httpx.AsyncClient(trust_env=False, timeout=20) as client,
+        ):
+            async with connected(service):
+                await until(client, port, idle=10)
+                for id_ in range(1, 20):
+                    assert (await client.get(f"{service.url}/messages/{id_}/state")).status_code == 200
+                scrapes = await asyncio.gather(*(scrape(client, port) for _ in range(10)))
+                assert min(each.value("descriptors_left") for each in scrapes) > 16
+            assert len([key for key in redis.all_keys() if key.rpartition(":")[2].isdigit()]) >= 19
+            assert "Redis" not in service.text
+    finally:
+        redis.stop()

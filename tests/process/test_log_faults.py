@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.processes import environment
 from tests.support.running import free_port
+from tests.support.scale import only_in_ci
 from tests.support.scraping import Scrape
 
 pytestmark = pytest.mark.anyio
@@ -96,6 +97,51 @@ async def test_lines_are_written_again_once_somebody_reads(tmp_path: Path) -> No
     requests = [each for each in map(json.loads, lines) if each.get("route") == "/messages/{id}/state"]
     assert len(requests) == 2 * REQUESTS
     assert json.loads(lines[-1])["message"] == "stopped"
+
+
+@only_in_ci
+async def test_a_reader_that_comes_back_is_told_what_was_lost_before_what_comes_later(tmp_path: Path) -> None:
+    """A pipe with a name: without a reader it refuses each write, and with a new one it takes them again."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_end = os.open(pipe, os.O_WRONLY)
+    async with before(write_end, tmp_path) as (process, client, metrics):
+        os.close(write_end)
+        os.close(reader)
+        await ask_in_turn(client, range(20))
+        lost = await lost_lines(client, metrics, at_least=20)
+        reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(reader, True)
+        reading = asyncio.create_task(asyncio.to_thread(read_all, reader))
+        await ask_in_turn(client, range(20, 40))
+        # Told at most half a second later.
+        await asyncio.sleep(0.6)
+        await ask_in_turn(client, range(40, 60))
+        await asyncio.to_thread(ended, process)
+        lines = [json.loads(line) for line in (await reading).splitlines()]
+    os.close(reader)
+    asked = [int(each["request_id"]) for each in lines if each["message"] == "request" and each["request_id"].isdigit()]
+    assert asked == list(range(20, 60))
+    told = [each["message"] for each in lines if "log lines are lost" in each["message"]]
+    assert told == [f"{lost:g} log lines are lost: standard error did not take them"]
+    place = next(index for index, each in enumerate(lines) if each["message"] == told[0])
+    assert place < next(index for index, each in enumerate(lines) if each.get("request_id") == "40")
+
+
+async def ask_in_turn(client: httpx.AsyncClient, numbers: Iterable[int]) -> None:
+    """One request after the other, each with its number as its id."""
+    for number in numbers:
+        answer = await client.get("/messages/82216/state", headers={"X-Request-ID": str(number)})
+        assert answer.status_code == 200
+
+
+async def lost_lines(client: httpx.AsyncClient, metrics: str, at_least: int) -> float:
+    """How many lines are lost, once they are so many."""
+    async with asyncio.timeout(20):
+        while (lost := Scrape((await client.get(metrics)).text).value("log_lines_lost_total")) < at_least:
+            await asyncio.sleep(0.02)
+    return lost
 
 
 def read_all(descriptor: int) -> bytes:

@@ -23,43 +23,63 @@ from tests.support.scale import only_in_ci, scaled
 
 pytestmark = pytest.mark.anyio
 
-MOMENTS = scaled(15, 6)
-"""Starts that are ended at a moment of their own, by each signal: SIGHUP comes between the moments of SIGTERM."""
-START_SECONDS = 1.2
+MOMENTS = scaled(11, 4)
+"""So many of these modules. Each is loaded at a moment of its own, before the server handles signals itself."""
+LOADED = [
+    "prometheus_client",
+    "fastapi",
+    "app.main",
+    "uvloop",
+    "pydantic",
+    "app.settings",
+    "httpx",
+    "asyncio",
+    "app.lookup.engine",
+    "aiohttp",
+    "uvicorn",
+]
 
-# Says when Python has run its first lines: what comes before, nobody can handle.
-BEGUN = """
-import os, runpy, sys
-from app.server import signals
-signals.end_at_once_until_serving()
-os.write(1, b"begun")
-sys.argv = ["app"]
-runpy.run_module("app", run_name="__main__", alter_sys=True)
-"""
 
-
-def started(folder: Path, **variables: str) -> "subprocess.Popen[bytes]":
-    """``python -m app`` that has run its first lines."""
+@contextmanager
+def started(folder: Path, *before: str, **variables: str) -> Iterator["subprocess.Popen[bytes]"]:
+    """``python -m app`` that tells on standard error which module it has loaded; ``before``: what runs it."""
     own = {"UPSTREAM_URL": "sandbox:", "PORT": str(free_port()), "SHUTDOWN_GRACE": "1", **variables}
-    process = subprocess.Popen(
-        [sys.executable, "-c", BEGUN],
+    with subprocess.Popen(
+        [*before, sys.executable, "-X", "importtime", "-m", "app"],
         cwd=folder,
         env=environment(folder, own),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    assert process.stdout is not None
-    assert process.stdout.read(5) == b"begun"
-    return process
+        stderr=subprocess.PIPE,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def until_loaded(process: "subprocess.Popen[bytes]", module: str) -> None:
+    """Wait for a module. What comes before ``python -m app`` runs its own first lines, nobody can handle."""
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.rpartition(b"|")[2].strip() == module.encode():
+            return
+    raise AssertionError(f"it never loaded {module}")
+
+
+def ends_with_0(process: "subprocess.Popen[bytes]") -> bool:
+    """Whether it ends with 0, soon."""
+    process.communicate(timeout=20)
+    return process.returncode == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=only_in_ci)])
-def test_a_signal_at_any_moment_of_the_start_ends_it_with_0(tmp_path: Path, number: signal.Signals) -> None:
-    for moment in range(MOMENTS):
-        with started(tmp_path) as process:
-            time.sleep(START_SECONDS * (moment + (number == signal.SIGHUP) / 2) / MOMENTS)
-            process.send_signal(number)
-            assert process.wait(20) == 0, f"after {moment} of {MOMENTS}"
+@pytest.mark.parametrize("module", LOADED[:MOMENTS])
+def test_a_signal_at_any_moment_of_the_start_ends_it_with_0(
+    tmp_path: Path, number: signal.Signals, module: str
+) -> None:
+    with started(tmp_path) as process:
+        until_loaded(process, module)
+        process.send_signal(number)
+        assert ends_with_0(process)
 
 
 async def test_any_number_of_sigterms_ends_like_two(platform: FakePlatform, tmp_path: Path) -> None:
@@ -110,25 +130,21 @@ def test_as_the_first_process_of_a_container_it_ends_like_any_other(
     tmp_path: Path, number: signal.Signals, is_serving: bool
 ) -> None:
     port = free_port()
-    with subprocess.Popen(
-        ["unshare", "--user", "--map-root-user", "--pid", "--fork", sys.executable, "-c", BEGUN],
-        cwd=tmp_path,
-        env=environment(tmp_path, {"UPSTREAM_URL": "sandbox:", "PORT": str(port), "SHUTDOWN_GRACE": "1"}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.read(5) == b"begun"
+    unshare = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--kill-child")
+    with started(tmp_path, *unshare, PORT=str(port)) as process:
+        until_loaded(process, "prometheus_client")
         # By its number outside, as a container's runtime does.
         inside = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
         if is_serving:
-            until_it_listens(port)
+            until_it_listens(process, port)
         os.kill(inside, number)
-        assert process.wait(20) == 0
+        assert ends_with_0(process)
 
 
-def until_it_listens(port: int) -> None:
-    """Wait for a server on this port of loopback."""
+def until_it_listens(process: "subprocess.Popen[bytes]", port: int) -> None:
+    """Wait for a server on this port of loopback. What the process tells has to be read, or it would wait."""
+    assert process.stderr is not None
+    next(line for line in process.stderr if b'"listening on ' in line)
     for _ in range(1000):
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:

@@ -7,6 +7,7 @@ from tools.drill.__main__ import NIGHT
 from tools.drill.diagnosis import CAUSES, NONE, SLOW_SECONDS, cause, parse
 from tools.drill.ends import ENDS
 from tools.drill.platform import DOWN, FAULTS
+from tools.drill.service import RESTRICTED
 
 UPSTREAM = "message_state_upstream_request_duration_seconds"
 HTTP = "message_state_http_request_duration_seconds_count"
@@ -128,3 +129,16 @@ def test_every_end_is_in_the_runbooks_account_of_the_drill() -> None:
     runbook = (ROOT / "docs" / "runbook.md").read_text(encoding="utf-8")
     assert [name for name in ENDS if f"\nok   {name}\n" not in runbook] == []
     assert [fault.name for fault in NIGHT if f"\nok   {fault.name}: {fault.told} (" not in runbook] == []
+
+
+@pytest.mark.parametrize(
+    ("manifest", "option"),
+    [
+        ("read_only: true", "--read-only"),
+        ("cap_drop: [ALL]", "--cap-drop=ALL"),
+        ('security_opt: ["no-new-privileges:true"]', "--security-opt=no-new-privileges"),
+    ],
+)
+def test_an_image_runs_as_the_manifests_run_it(manifest: str, option: str) -> None:
+    assert manifest in (ROOT / "compose.yaml").read_text(encoding="utf-8")
+    assert option in RESTRICTED

@@ -1,7 +1,10 @@
 """The drill: each fault meets a service process of its own, under light load; two scrapes must name its cause, and the
 log must have told of it in at most three lines. Then the ends: signals and what could hold up an exit (``ends.py``).
+
+With ``--image NAME`` each service is a container of that image, read-only and without capabilities.
 """
 
+import argparse
 import asyncio
 import contextlib
 import itertools
@@ -18,7 +21,7 @@ import httpx
 from tools.drill.diagnosis import Cause, cause
 from tools.drill.ends import ends
 from tools.drill.platform import FIRST_ODD_ID, Platform
-from tools.drill.service import CALLERS, LOUD, key_of, service
+from tools.drill.service import CALLERS, LOUD, Place, key_of, service
 
 AT_A_TIME = 4
 HEALTHY_SECONDS, FAULT_SECONDS = 2.0, 6.0
@@ -96,7 +99,7 @@ class Outcome:
 
 async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int]) -> None:
     """Call for ever, a few times a second: one id, then twenty; or hundreds; or what cannot be understood."""
-    crowd: list[object] = []  # held, and so kept open
+    crowd: list[asyncio.StreamWriter] = []
 
     async def ask(caller: str, count: int, odd: int = 0) -> None:
         headers = {"X-API-Key": key_of(caller)}
@@ -104,7 +107,8 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
         # Callers that are still waiting when the service ends lose their connection.
         with contextlib.suppress(httpx.TransportError, OSError):
             if kind == "crowd":
-                crowd.append(await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2])))
+                _, writer = await asyncio.open_connection("127.0.0.1", int(url.rpartition(":")[2]))
+                crowd.append(writer)
             elif kind == "nonsense":
                 await client.get(f"{url}/messages/none/state", headers=headers)
             elif count == 1:
@@ -113,14 +117,18 @@ async def load(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[int
                 await client.post(f"{url}/messages/states", json={"ids": asked}, headers=headers)
 
     sizes = itertools.cycle((1, 1, 600) if kind == "heavy" else (1, 20))
-    async with asyncio.TaskGroup() as calls:
-        for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
-            calls.create_task(ask(caller, size))
-            if kind == "loud":
-                calls.create_task(ask(LOUD, 600))
-            elif kind == "spoiling":
-                calls.create_task(ask(LOUD, 3, FIRST_ODD_ID))
-            await asyncio.sleep(0.01 if kind == "crowd" else 0.1)
+    try:
+        async with asyncio.TaskGroup() as calls:
+            for caller, size in zip(itertools.cycle(CALLERS), sizes, strict=False):
+                calls.create_task(ask(caller, size))
+                if kind == "loud":
+                    calls.create_task(ask(LOUD, 600))
+                elif kind == "spoiling":
+                    calls.create_task(ask(LOUD, 3, FIRST_ODD_ID))
+                await asyncio.sleep(0.01 if kind == "crowd" else 0.1)
+    finally:
+        for writer in crowd:
+            writer.close()
 
 
 @asynccontextmanager
@@ -135,12 +143,12 @@ async def loaded(kind: str, client: httpx.AsyncClient, url: str, ids: Iterator[i
             await task
 
 
-async def rehearse(fault: Fault, folder: Path) -> Outcome:
+async def rehearse(fault: Fault, place: Place) -> Outcome:
     """A healthy service, then the fault; a scrape before it and one after."""
     ids = itertools.count(1_000_000)
     async with (
         Platform() as platform,
-        service(platform.url, folder, fault.settings, fault.log, fault.descriptors) as running,
+        service(platform.url, place, fault.settings, fault.log, fault.descriptors) as running,
         httpx.AsyncClient(trust_env=False, timeout=30) as client,
     ):
         async with loaded("light", client, running.url, ids):
@@ -156,13 +164,13 @@ async def rehearse(fault: Fault, folder: Path) -> Outcome:
         return Outcome(fault, cause(before, after), running.loud()[lines_before:])
 
 
-async def night(folder: Path) -> list[Outcome]:
+async def night(place: Place) -> list[Outcome]:
     """All faults, some at a time."""
     gate = asyncio.Semaphore(AT_A_TIME)
 
     async def one(fault: Fault) -> Outcome:
         async with gate:
-            outcome = await rehearse(fault, folder)
+            outcome = await rehearse(fault, place)
         print(shown(outcome), flush=True)
         return outcome
 
@@ -178,10 +186,14 @@ def shown(outcome: Outcome) -> str:
 
 def main() -> None:
     """Run it; exit status 1 where a cause was not named or the log was flooded."""
+    parser = argparse.ArgumentParser(prog="python -m tools.drill", description="One fault after another.")
+    parser.add_argument("--image", help="run containers of this image, not processes; needs docker and Linux")
+    image = parser.parse_args().image
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        outcomes = asyncio.run(night(Path(folder)))
-        complaints = asyncio.run(ends(Path(folder)))
+        place = Place(Path(folder), image)
+        outcomes = asyncio.run(night(place))
+        complaints = asyncio.run(ends(place))
     failed = [outcome for outcome in outcomes if not outcome.passed]
     print(f"{len(outcomes) - len(failed)} of {len(outcomes)} told right, in {time.monotonic() - started:.0f} s")
     sys.exit(bool(failed or complaints))

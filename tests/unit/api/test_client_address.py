@@ -70,13 +70,22 @@ def test_a_callers_address_is_the_last_one_that_a_trusted_proxy_has_seen(
     assert client_address(scope(*forwarded(*values), client=client), PROXIES) == address
 
 
+@pytest.mark.parametrize(
+    ("client", "address"),
+    [("::ffff:192.0.2.7", "192.0.2.7"), ("::ffff:c000:207", "::ffff:c000:207"), ("2001:db8::1", "2001:db8::1")],
+)
+def test_an_ipv4_caller_of_a_socket_for_both_families_has_its_ipv4_address(client: str, address: str) -> None:
+    assert client_address(scope(client=client), ()) == address
+
+
 ADDRESSES = st.ip_addresses().map(str)
 TRUSTED = st.ip_addresses(network="10.0.0.0/8").map(str)
 
 
 @given(ADDRESSES, st.lists(st.text(st.characters(codec="latin-1"), max_size=20)))
 def test_without_trusted_proxies_the_header_counts_for_nothing(client: str, values: list[str]) -> None:
-    assert client_address(scope(*forwarded(*values), client=client), ()) == client
+    alone = client_address(scope(client=client), ())
+    assert client_address(scope(*forwarded(*values), client=client), ()) == alone
 
 
 @given(

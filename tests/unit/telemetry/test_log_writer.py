@@ -87,6 +87,26 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe: Pipe, monkeypatc
     assert pipe.read(99) == b"0123456789\n" * 9
 
 
+def test_the_loss_is_told_where_the_lines_are_missing(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the log itself: behind the lines that waited, which are the oldest, and before all that come later."""
+    monkeypatch.setattr(log_writer, "MAX_LINES", 5)
+    filled = pipe.fill()
+    writer = LogWriter(pipe.write_end)
+    monkeypatch.setattr(log_writer.log, "error", lambda text, *args: writer.write(text % args + "\n"))
+    writer.write("line 0\n")
+    writer.flush(0.05)
+    for number in range(1, 21):
+        writer.write(f"line {number}\n")
+    pipe.read(filled)
+    assert writer.flush()
+    writer.tell_losses()
+    writer.write("line 21\n")
+    assert writer.flush()
+    written = [*(f"line {number}" for number in range(6)), "15 log lines are lost: standard error did not take them"]
+    expected = "\n".join([*written, "line 21", ""]).encode()
+    assert pipe.read(len(expected)) == expected
+
+
 def test_the_number_of_lines_that_wait_is_bounded_as_well(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_writer, "MAX_LINES", 5)
     pipe.fill()

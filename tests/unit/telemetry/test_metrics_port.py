@@ -1,6 +1,8 @@
 """The metrics port: what it answers, and what it bears."""
 
 import asyncio
+import asyncio.constants
+import errno
 import gzip
 import math
 import socket
@@ -8,6 +10,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
@@ -40,9 +43,9 @@ def bound() -> socket.socket:
 
 
 @asynccontextmanager
-async def port_of(registry: CollectorRegistry) -> AsyncIterator[int]:
+async def port_of(registry: CollectorRegistry, listener: socket.socket | None = None) -> AsyncIterator[int]:
     """The metrics port in this event loop."""
-    listener = bound()
+    listener = listener or bound()
     listener.listen()
     task = asyncio.create_task(MetricsPort(registry).serve(listener))
     await asyncio.sleep(0)
@@ -123,6 +126,34 @@ async def test_a_request_that_does_not_come_ends(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(metrics_port, "REQUEST_SECONDS", 0.05)
     async with port_of(registry_with(0)) as port:
         assert await exchange(port, b"GET /metrics HTTP/1.1\r\n") == ("", {}, b"")
+
+
+class Listener(socket.socket):
+    """A listening socket for whose connections there may be no descriptor."""
+
+    is_full = True
+    tries = 0
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        self.tries += 1
+        if self.is_full:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def test_without_descriptors_it_tries_once_a_second_and_then_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asyncio.constants, "ACCEPT_RETRY_DELAY", 0.05)
+    told: list[str] = []
+    monkeypatch.setattr(metrics_port.log, "warning", lambda text, **_: told.append(text))
+    listener = Listener()
+    listener.bind(("127.0.0.1", 0))
+    async with port_of(registry_with(0), listener) as port:
+        scrape = asyncio.create_task(exchange(port, SCRAPE % b""))
+        await asyncio.sleep(0.5)
+        assert 1 <= listener.tries <= 10
+        assert len(told) == listener.tries
+        listener.is_full = False
+        assert (await asyncio.wait_for(scrape, 5))[0] == "HTTP/1.1 200 OK"
 
 
 @pytest.fixture

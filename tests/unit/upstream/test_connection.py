@@ -304,16 +304,11 @@ async def test_8_mib_of_whatever_take_little_memory_and_nobodys_time(status: int
 
 
 async def little_memory_and_time(run: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Checks that something takes no turn of the loop more than 100 ms of CPU, and no more than 20 MiB.
+    """Checks that something takes no turn of the loop more than 50 ms of CPU, and no more than 20 MiB.
 
-    It runs twice, since measuring memory takes time.
+    Time is the better one of two runs, since other processes slow one down; memory is measured apart, which takes time.
     """
-    longest = 0.0
-    task = asyncio.create_task(run())
-    while not task.done():
-        begun = time.thread_time()
-        await asyncio.sleep(0)
-        longest = max(longest, time.thread_time() - begun)
+    longest = min([await longest_turn(run) for _ in range(2)])
     tracemalloc.start()
     try:
         await run()
@@ -321,7 +316,18 @@ async def little_memory_and_time(run: Callable[[], Coroutine[Any, Any, object]])
     finally:
         tracemalloc.stop()
     assert peak < 20 * 2**20
-    assert longest < 0.1
+    assert longest < 0.05
+
+
+async def longest_turn(run: Callable[[], Coroutine[Any, Any, object]]) -> float:
+    """How much CPU the longest turn of the loop takes, in seconds."""
+    longest = 0.0
+    task = asyncio.create_task(run())
+    while not task.done():
+        begun = time.thread_time()
+        await asyncio.sleep(0)
+        longest = max(longest, time.thread_time() - begun)
+    return longest
 
 
 # --- a platform that moves ---

@@ -110,6 +110,19 @@ TEXTS = st.text(st.sampled_from("aя😀, :[]{}'"), max_size=5).flatmap(
 )
 
 
+def test_a_word_that_a_thousand_entries_have_is_searched_for_credentials_once() -> None:
+    searched = []
+
+    def redact(text: str) -> str:
+        searched.append(text)
+        return text
+
+    body = json.dumps([{"id_sms": id_, "state": "delayed"} for id_ in range(1, 1001)]).encode()
+    read = decode(200, load(text_of(body)), dict.fromkeys(range(1, 1001), False), MOSCOW, redact)
+    assert len(read.undocumented) == 1000
+    assert searched == ["delayed"]
+
+
 @given(st.lists(TEXTS | st.integers(), max_size=6), st.booleans())
 def test_long_strings_are_cut_and_everything_else_stays(values: list[str | int], spread: bool) -> None:
     body = json.dumps([{"key": value} for value in values], ensure_ascii=False, indent=9000 if spread else None)
