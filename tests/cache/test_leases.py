@@ -113,7 +113,7 @@ async def test_with_exactly_the_documented_rights_leases_are_taken(
     redis = start_redis()
     prefix = own_prefix()
     redis.ask("ACL", "SETUSER", "states", "on", ">secret", f"~{prefix}:*", f"&{prefix}:*", *OLD_ACL)
-    url = redis.url.replace("127", "states:secret@127")
+    url = redis.url.replace("127.0.0.1", "states:secret@127.0.0.1")
     async with replicas(platform, 3, cache_url=url, cache_prefix=prefix):
         assert await watched(platform, 5) <= 6
     assert said(caplog) == []
