@@ -14,6 +14,7 @@ from tests.cache.caches import Clock, memory, own_prefix, shared
 from tests.cache.test_troubled_redis import said
 from tests.support.platform import FakePlatform
 from tests.support.redis_server import RedisServer
+from tests.support.scraping import Scrape
 from tests.support.service import service, service_behind
 
 pytestmark = pytest.mark.anyio
@@ -117,6 +118,35 @@ async def test_with_exactly_the_documented_rights_leases_are_taken(
     async with replicas(platform, 3, cache_url=url, cache_prefix=prefix):
         assert await watched(platform, 5) <= 6
     assert said(caplog) == []
+
+
+async def test_an_acl_that_refuses_leases_costs_the_saving_one_line_in_the_log_and_nothing_else(
+    platform: FakePlatform, start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    redis = start_redis()
+    prefix = own_prefix()
+    # Values, what was first seen and updates, but not the keys that end in ":lease".
+    keys = [f"~{prefix}:*[0-9]", f"~{prefix}:*:seen", f"~{prefix}:*:news"]
+    redis.ask("ACL", "SETUSER", "states", "on", ">secret", *keys, f"&{prefix}:*", *OLD_ACL)
+    url = redis.url.replace("127.0.0.1", "states:secret@127.0.0.1")
+    async with replicas(platform, 1, cache_url=url, cache_prefix=prefix) as (one,):
+        assert await watched(platform, 3 * CYCLES) >= 3 * CYCLES * 0.6
+        assert said(caplog) == ["Redis rejects leases"]
+        assert one.leases is not None
+        assert not one.leases.held
+        assert one.store is not None
+        assert one.store.usable
+        # Answers are shared as before.
+        async with replicas(platform, 1, cache_url=url, cache_prefix=prefix) as (other,):
+            assert other.engine.lookups["cache"] == len(IDS)
+    assert said(caplog) == ["Redis rejects leases"]
+
+
+async def test_entries_that_leases_save_are_in_the_metrics(platform: FakePlatform, shared_redis: RedisServer) -> None:
+    async with replicas(platform, 2, cache_url=shared_redis.url) as both:
+        await asyncio.sleep(3 * TTL)
+        saved = [Scrape.of(each.metrics.registry).value("saved_entries_total", by="leases") for each in both]
+        assert sum(saved) >= len(IDS)
 
 
 async def test_without_redis_or_the_right_to_it_each_replica_asks_for_what_is_watched_on_it(
