@@ -141,7 +141,7 @@ class _Stream:
         clock = asyncio.get_running_loop().time
         watcher, subscription = self._watcher, self._subscription
         comment_at = clock() + COMMENT_SECONDS
-        await watcher.look_up(subscription.ids, subscription.detail, caller=subscription.caller)
+        await watcher.begin(subscription)
         pending: Iterable[int] = subscription.ids
         while True:
             await watcher.complete(subscription, pending)

@@ -61,10 +61,7 @@ class _Wait:
         await response(scope, receive, send)
 
     async def _look_up(self, scope: Scope) -> Source:
-        fresh = wants_fresh(scope)
-        found = await self._watcher.look_up(
-            self._subscription.ids, self._subscription.detail, fresh=fresh, caller=self._subscription.caller
-        )
+        found = await self._watcher.begin(self._subscription, fresh=wants_fresh(scope))
         scope["state"]["results"] = found
         return found[self._subscription.ids[0]].source
 

@@ -6,6 +6,7 @@ whose state has lasted sits out the cycles in which its answer is still good.
 """
 
 import asyncio
+import contextlib
 import logging
 import math
 from collections.abc import Coroutine, Iterable
@@ -26,6 +27,8 @@ SHORTEST_CYCLE = 0.1
 YOUNG = 0.05
 """An answer younger than this part of a cycle is good until the next one: then it is 105 % of a cycle old, which
 keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
+FIRST_ANSWER = 0.5
+"""Seconds in which the first answer to a message may come from the replica that asks for it, before this one asks."""
 
 _TOLD = (Source.UPSTREAM, Source.JOINED)
 
@@ -89,6 +92,15 @@ class Watcher:
 
         return await self._engine.lookup(ids, detail, fresh=fresh, caller=caller, on_result=learn)
 
+    async def begin(self, subscription: Subscription, *, fresh: bool = False) -> dict[int, LookupResult]:
+        """What a wait begins with. Where a message is watched on several replicas from the same moment on, one asks."""
+        leases = self._leases
+        if leases is not None and not fresh:
+            await self._hear_others(subscription, leases)
+        results = await self.look_up(subscription.ids, subscription.detail, fresh=fresh, caller=subscription.caller)
+        await self._let_others_try(results)
+        return results
+
     async def complete(self, subscription: Subscription, ids: Iterable[int]) -> None:
         """Look up what is known without the detail that is wanted: the webhook brings none."""
         detail = subscription.detail
@@ -130,14 +142,20 @@ class Watcher:
             return
         now = self._clock()
         due: dict[int, bool] = {}
+        asked: set[int] = set()  # in a cycle before, and not answered yet
         for id_, watched in self.subscriptions:
-            if not watched.polling and self._is_due(watched, now):
+            if watched.polling:
+                asked.add(id_)
+            elif self._is_due(watched, now):
                 watched.begin_poll()
                 due[id_] = watched.details > 0
         if self._leases is None:
             self._ask(due)
-        elif due:
-            self._start(self._poll(due, self._leases), self._polls)
+        else:
+            if due:
+                self._start(self._poll(due, self._leases), self._polls)
+            if asked:
+                self._start(self._leases.renew(asked, self._seconds), self._polls)
         self.cycles += bool(due)
         self._next_cycle += self._seconds * max(1, math.ceil((now - self._next_cycle) / self._seconds))
         self._set_timer()
@@ -204,10 +222,7 @@ class Watcher:
         try:
             # What is cached is about to expire.
             results = await self.look_up(ids, detail, fresh=True, caller=POLLS)
-            if self._leases is not None:
-                # Another replica may be able to ask.
-                failed = [id_ for id_, each in results.items() if not isinstance(each.answer, Cacheable)]
-                await self._leases.release(failed)
+            await self._let_others_try(results)
         except Exception:
             log.exception("unhandled error in a poll cycle")
         finally:
@@ -220,6 +235,23 @@ class Watcher:
             watched.end_poll()
 
     # --- what other replicas ask for ---
+
+    async def _hear_others(self, subscription: Subscription, leases: Leases) -> None:
+        """Wait a moment for what another replica is asking the platform at present, for the first time."""
+        elsewhere = await leases.asked_elsewhere(subscription.ids, self._seconds)
+        missing = set(elsewhere)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(FIRST_ANSWER):
+                while missing and not subscription.over:
+                    await subscription.changes(FIRST_ANSWER)
+                    missing = {id_ for id_ in missing if not leases.knows(id_)}
+        leases.saved += len(elsewhere) - len(missing)
+
+    async def _let_others_try(self, results: dict[int, LookupResult]) -> None:
+        """Give leases back where the platform gave no answer: another replica may get one."""
+        if self._leases is not None:
+            failed = [id_ for id_, each in results.items() if not isinstance(each.answer, Cacheable)]
+            await self._leases.release(failed)
 
     async def _divide(self, due: dict[int, bool], leases: Leases) -> tuple[dict[int, bool], dict[int, bool]]:
         """Take leases and what other replicas have learned. Returns what is to be asked here, and what by others."""
@@ -240,7 +272,7 @@ class Watcher:
             if news and not lacks_detail and (young or id_ not in leased):
                 leases.saved += 1
                 self._end_poll(id_)
-            elif id_ in leased or lacks_detail or now - each.asked_at >= 2 * each.ttl + YOUNG * self._seconds:
+            elif id_ in leased or lacks_detail or now - each.asked_at >= 2 * each.ttl + (0.5 + YOUNG) * self._seconds:
                 mine[id_] = due[id_]
             else:
                 others[id_] = due[id_]

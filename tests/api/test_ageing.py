@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from tests.support.platform import FakePlatform
+from tests.support.scraping import Scrape
 from tests.support.service import assert_problem
 from tests.support.virtual_time import loop, on_virtual_time
 from tests.support.watching import Stage, stage
@@ -55,6 +56,8 @@ async def test_a_pending_message_that_is_watched_costs_few_entries_an_hour() -> 
         assert FIRST_HOUR - 10 < first <= FIRST_HOUR
         assert all(LATER_HOUR - 5 < each <= LATER_HOUR for each in later)
         assert service.watching.saved == pytest.approx(3 * WITHOUT_GROWTH - first - sum(later), abs=5)
+        scrape = Scrape.of(service.app.state.service.metrics.registry)
+        assert scrape.value("saved_entries_total", by="ageing") == service.watching.saved
         await stream.hang_up()
 
 

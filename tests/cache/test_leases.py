@@ -1,19 +1,23 @@
 """What several replicas watch is asked for by one of them, and whatever hinders that costs the saving alone."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from app.lookup.cache.leases import Due, Leases
+from app.lookup.record import MessageRecord
 from app.service import Service
-from tests.cache.caches import Clock, memory, own_prefix, shared
+from tests.cache.caches import LIFETIMES, Clock, memory, own_prefix, shared
 from tests.cache.test_troubled_redis import said
 from tests.support.platform import FakePlatform
 from tests.support.redis_server import RedisServer
+from tests.support.scraping import Scrape
 from tests.support.service import service, service_behind
 
 pytestmark = pytest.mark.anyio
@@ -21,14 +25,20 @@ pytestmark = pytest.mark.anyio
 IDS = range(1, 51)
 TTL = 0.4
 CYCLES = 10
-OLD_ACL = ("+evalsha", "+eval", "+get", "+set", "+pttl", "+select", "+publish", "+subscribe", "+ping")
+CACHING = Path(__file__).parents[2] / "docs/caching.md"
+DOCUMENTED_ACL = re.search(
+    r"`ACL SETUSER states on >password ~message-state:\* &message-state:\* (.*)`", CACHING.read_text()
+)
+assert DOCUMENTED_ACL is not None
+RIGHTS = DOCUMENTED_ACL[1].split()
 DUE = Due(0.0, 2.0)
 
 
-async def leases(redis: RedisServer, prefix: str) -> Leases:
+async def leases(redis: RedisServer, prefix: str, clock: Clock | None = None) -> Leases:
     """A replica's leases."""
-    _, store = await shared(redis.url, prefix, Clock())
-    return Leases(store, memory(Clock()))
+    clock = clock or Clock()
+    _, store = await shared(redis.url, prefix, clock)
+    return Leases(store, memory(clock))
 
 
 async def test_a_lease_has_one_holder_until_it_is_released_or_runs_out(shared_redis: RedisServer) -> None:
@@ -46,6 +56,22 @@ async def test_a_lease_has_one_holder_until_it_is_released_or_runs_out(shared_re
             shared_redis.ask("DEL", key)
     assert (await other.take({2: DUE}))[1] == {2}
     assert other.held == {1, 2, 3}
+    for each in (one, other):
+        await each._store.aclose()  # type: ignore[attr-defined]  # a Redis
+
+
+@pytest.mark.parametrize("seconds_ahead", [-1e6, 1e6])
+async def test_replicas_whose_clocks_differ_agree_on_holders_and_on_the_age_of_what_they_hear(
+    shared_redis: RedisServer, seconds_ahead: float
+) -> None:
+    prefix, clock, other_clock = own_prefix(), Clock(2e6), Clock(2e6 + seconds_ahead)
+    one, other = await leases(shared_redis, prefix, clock), await leases(shared_redis, prefix, other_clock)
+    assert await one.take({1: DUE}) == ({}, {1})
+    assert await other.take({1: DUE}) == ({}, set())
+    await one._store.write({1: LIFETIMES.cached(MessageRecord(1, "send"), clock(), clock())})  # type: ignore[attr-defined]  # a Redis
+    heard, mine = await other.take({1: DUE})
+    assert heard[1].replied_at == pytest.approx(other_clock(), abs=1)
+    assert mine == set()
     for each in (one, other):
         await each._store.aclose()  # type: ignore[attr-defined]  # a Redis
 
@@ -112,11 +138,40 @@ async def test_with_exactly_the_documented_rights_leases_are_taken(
 ) -> None:
     redis = start_redis()
     prefix = own_prefix()
-    redis.ask("ACL", "SETUSER", "states", "on", ">secret", f"~{prefix}:*", f"&{prefix}:*", *OLD_ACL)
-    url = redis.url.replace("127", "states:secret@127")
+    redis.ask("ACL", "SETUSER", "states", "on", ">secret", f"~{prefix}:*", f"&{prefix}:*", *RIGHTS)
+    url = redis.url.replace("127.0.0.1", "states:secret@127.0.0.1")
     async with replicas(platform, 3, cache_url=url, cache_prefix=prefix):
         assert await watched(platform, 5) <= 6
     assert said(caplog) == []
+
+
+async def test_an_acl_that_refuses_leases_costs_the_saving_one_line_in_the_log_and_nothing_else(
+    platform: FakePlatform, start_redis: Callable[..., RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
+    redis = start_redis()
+    prefix = own_prefix()
+    # Values, what was first seen and updates, but not the keys that end in ":lease".
+    keys = [f"~{prefix}:*[0-9]", f"~{prefix}:*:seen", f"~{prefix}:*:news"]
+    redis.ask("ACL", "SETUSER", "states", "on", ">secret", *keys, f"&{prefix}:*", *RIGHTS)
+    url = redis.url.replace("127.0.0.1", "states:secret@127.0.0.1")
+    async with replicas(platform, 1, cache_url=url, cache_prefix=prefix) as (one,):
+        assert await watched(platform, 3 * CYCLES) >= 3 * CYCLES * 0.6
+        assert said(caplog) == ["Redis rejects leases"]
+        assert one.leases is not None
+        assert not one.leases.held
+        assert one.store is not None
+        assert one.store.usable
+        # Answers are shared as before.
+        async with replicas(platform, 1, cache_url=url, cache_prefix=prefix) as (other,):
+            assert other.engine.lookups["cache"] == len(IDS)
+    assert said(caplog) == ["Redis rejects leases"]
+
+
+async def test_entries_that_leases_save_are_in_the_metrics(platform: FakePlatform, shared_redis: RedisServer) -> None:
+    async with replicas(platform, 2, cache_url=shared_redis.url) as both:
+        await asyncio.sleep(3 * TTL)
+        saved = [Scrape.of(each.metrics.registry).value("saved_entries_total", by="leases") for each in both]
+        assert sum(saved) >= len(IDS)
 
 
 async def test_without_redis_or_the_right_to_it_each_replica_asks_for_what_is_watched_on_it(

@@ -2,11 +2,12 @@
 
 import pytest
 
+from app.lookup.cache.leases import Due, Leases
 from app.lookup.cache.redis import RedisStore
 from app.lookup.failures import EntryRefused, EntryRejected, MessageNotFound
 from app.lookup.record import Cacheable, MessageRecord
 from tests.cache import version_0_1
-from tests.cache.caches import Clock, own_prefix, shared
+from tests.cache.caches import Clock, memory, own_prefix, shared
 from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
@@ -76,3 +77,24 @@ async def test_what_0_1_took_for_a_state_is_asked_for_again(shared_redis: RedisS
 
     await written(shared_redis, prefix, MessageNotFound("a text says so", upstream_message=SENTENCE))
     assert isinstance(await read(shared_redis, prefix), MessageNotFound)
+
+
+async def test_0_1_takes_no_notice_of_leases_and_its_answers_are_heard_by_those_who_hold_none(
+    shared_redis: RedisServer,
+) -> None:
+    prefix = own_prefix()
+    due = {1: Due(0.0, 2.0)}
+    holder, other = [Leases((await shared(shared_redis.url, prefix, Clock()))[1], memory(Clock())) for _ in range(2)]
+    assert await holder.take(due) == ({}, {1})
+
+    write_as_0_1(shared_redis, prefix, "v1p+|2000||1|10.6|send")
+    heard, mine = await other.take(due)
+    assert heard[1].answer == MessageRecord(1, "send", None, 1, "10.6", detailed=True)
+    assert mine == set()
+    assert (await holder.take(due))[1] == {1}
+
+    # It reads, and writes, one key of a message: the others have names that no number has.
+    own = {key for key in shared_redis.all_keys() if key.startswith(prefix)}
+    assert own == {key_of(prefix), f"{key_of(prefix)}:lease"}
+    for each in (holder, other):
+        await each._store.aclose()  # type: ignore[attr-defined]  # a Redis

@@ -270,7 +270,7 @@ async def test_a_wrong_password_is_told_once_and_shown_nowhere(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     redis = start_redis("--requirepass", "the right one")
-    url = redis.url.replace("127", "somebody:pl%40nted@127")
+    url = redis.url.replace("127.0.0.1", "somebody:pl%40nted@127.0.0.1")
     async with service(platform, cache_url=url) as client, under_load(client) as load:
         await load.more(100)
     # On a busy machine the refusal may be met in the middle of the handshake, and is then called a protocol error.

@@ -2,9 +2,12 @@
 
 A lease is taken or renewed for many ids in the round trip that reads what the others have learned. It lasts for one
 lifetime of its id, by the server's clock alone. Its holder asks the platform; the others take the answer from the
-shared cache, or take the lease over once it has run out. Only poll cycles look at leases: lookups of callers never do.
+shared cache, or take the lease over once it has run out. Poll cycles look at leases, and so do waits and streams when
+they begin: other lookups never do.
 """
 
+import asyncio
+import math
 import secrets
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple, Protocol
@@ -35,12 +38,15 @@ class Due(NamedTuple):
 
 
 class Leases:
-    """This replica's leases. ``held``: ids that it asks for. ``saved`` counts answers that another replica got."""
+    """This replica's leases, under its ``name``. ``held``: ids that it asks for. ``saved`` counts answers that another
+    replica got."""
 
     def __init__(self, store: LeaseStore, memory: MemoryCache) -> None:
         self._store = store
         self._memory = memory
-        self._holder = secrets.token_hex(6)
+        self.name = secrets.token_hex(6)
+        self._beginning = _Beginning()
+        self._turn = asyncio.Lock()
         self.held: set[int] = set()
         self.saved = 0
 
@@ -54,7 +60,7 @@ class Leases:
         ids = list(due)
         for start in range(0, len(ids), MAX_LEASED):
             chosen = ids[start : start + MAX_LEASED]
-            taken = await self._store.lease(self._holder, {id_: due[id_].ttl for id_ in chosen})
+            taken = await self._store.lease(self.name, {id_: due[id_].ttl for id_ in chosen})
             if taken is None:
                 mine.update(chosen)
                 self.held.difference_update(chosen)
@@ -66,9 +72,45 @@ class Leases:
             self.held |= leased
         return known, mine
 
+    async def renew(self, ids: Iterable[int], seconds: float) -> None:
+        """Keep those of the leases that this replica holds for so many seconds more."""
+        held = self.held.intersection(ids)
+        if held:
+            await self.take({id_: Due(-math.inf, seconds) for id_ in held})
+
+    def knows(self, id_: int) -> bool:
+        """Whether this replica has an answer that is still good."""
+        return self._memory.peek(id_) is not None
+
+    async def asked_elsewhere(self, ids: Iterable[int], seconds: float) -> set[int]:
+        """Of which of these ids nobody knows anything, while another replica asks for them.
+
+        Where none does, this one takes the lease for so many seconds. All who come during one round trip share the
+        next one.
+        """
+        unknown = [id_ for id_ in ids if id_ not in self.held and not self.knows(id_)]
+        if not unknown:
+            return set()
+        mine = self._beginning
+        mine.ids.update(unknown)
+        async with self._turn:
+            if mine is self._beginning:
+                self._beginning = _Beginning()
+                known, leased = await self.take({id_: Due(-math.inf, seconds) for id_ in mine.ids})
+                mine.elsewhere = mine.ids - known.keys() - leased
+        return mine.elsewhere.intersection(unknown)
+
     async def release(self, ids: Iterable[int]) -> None:
         """Let others ask: nobody watches these ids here any more, or the platform cannot be asked from here."""
         released = self.held.intersection(ids)
         self.held -= released
         if released:
-            await self._store.release(self._holder, released)
+            await self._store.release(self.name, released)
+
+
+class _Beginning:
+    """Ids that somebody begins to watch, in one round trip, and those of them that another replica asks for."""
+
+    def __init__(self) -> None:
+        self.ids: set[int] = set()
+        self.elsewhere: set[int] = set()
