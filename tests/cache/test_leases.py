@@ -12,6 +12,7 @@ import pytest
 
 from app.lookup.cache.leases import Due, Leases
 from app.lookup.record import MessageRecord
+from app.lookup.waiter import Source
 from app.service import Service
 from tests.cache.caches import LIFETIMES, Clock, memory, own_prefix, shared
 from tests.cache.test_troubled_redis import said
@@ -163,7 +164,7 @@ async def test_an_acl_that_refuses_leases_costs_the_saving_one_line_in_the_log_a
         assert one.store.usable
         # Answers are shared as before.
         async with replicas(platform, 1, cache_url=url, cache_prefix=prefix) as (other,):
-            assert other.engine.lookups["cache"] == len(IDS)
+            assert other.engine.lookups[Source.CACHE] == len(IDS)
     assert said(caplog) == ["Redis rejects leases"]
 
 

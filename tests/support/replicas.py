@@ -70,7 +70,7 @@ class SharedStore:
                 del self.leases[id_]
 
     def _is_kept(self, cached: Cached) -> bool:
-        return loop().time() - cached.replied_at < self.lifetimes.kept(cached)
+        return loop().time() - cached.replied_at < cached.kept
 
 
 class Connection:
