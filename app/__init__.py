@@ -6,9 +6,10 @@ settings   every setting, its sources, secrets that change while the service run
 api        the public face over HTTP: routes, JSON, problem documents
 lookup     the engine: from ids to answers, with as few upstream requests as possible
 upstream   the platform behind state.php: the array format, the HTTP client, the sandbox
-telemetry  logs, usable from everywhere
+telemetry  logs, metrics, traces; usable from everywhere
+collectors metrics that are read from the running service at a scrape
 
-Imports go one way: api -> lookup <- upstream; main knows all of them.
+Imports go one way: api -> lookup <- upstream; service connects them, main builds the application, server runs it.
 """
 
 __version__ = "0.1.0"

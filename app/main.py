@@ -7,20 +7,18 @@ from contextlib import asynccontextmanager
 
 import httpx
 from fastapi import FastAPI
-from starlette.middleware import Middleware
 
 from app import __version__
 from app.api import docs, event_stream, health, messages, webhook
 from app.api.access import Access, Callers
 from app.api.access_log import AccessLog
-from app.api.cached_state import install_cached_state
 from app.api.compression import Compression
 from app.api.context import RootPath
 from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest, RequestContext
-from app.api.shortcut import install_shortcut
+from app.api.shortcuts import install_cached_state, install_direct_route
 from app.lookup.policy import Clock
 from app.service import build_service
 from app.settings import Settings
@@ -43,10 +41,7 @@ def create_app(
 ) -> FastAPI:
     """The application for these settings; its service is ``app.state.service``.
 
-    Nothing is opened before the lifespan starts. ``secrets`` are those of the settings where none are given;
-    ``transport`` takes the place of the network towards the platform, ``clock`` that of the system's monotonic seconds,
-    ``wall_clock`` that of its seconds since 1970; ``every_half_second`` is called in that rhythm while the service
-    runs; ``jitter`` draws a number between two others; ``output`` is what the log goes to, where it has metrics.
+    Nothing is opened before the lifespan starts. For the other parameters see ``build_service``.
     """
     service = build_service(
         settings,
@@ -76,17 +71,15 @@ def create_app(
         docs_url=None,  # ours, from local files
         redoc_url=None,
         telemetry={"logs": False, "metrics": False, "auto_configure": tracing.usable(), "exclude": webhook.is_webhook},
-        # From the outside in; what stands around RequestContext is added below.
-        middleware=[
-            Middleware(RequestContext, every),
-            Middleware(Compression),
-            Middleware(Access, callers),
-        ],
     )
     app.state.service = service
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
-    install_shortcut(app, messages.get_message_state)
+    install_direct_route(app, messages.get_message_state)
+    # The middleware, from the inside out.
+    app.add_middleware(Access, callers)
+    app.add_middleware(Compression)
+    app.add_middleware(RequestContext, every)
     if not tracing.usable():  # FastAPI makes the span of a request
         install_cached_state(app, messages.get_message_state, callers, every)
     if settings.root_path:

@@ -133,9 +133,10 @@ def build_service(
 ) -> Service:
     """The service for these settings; nothing is opened yet.
 
-    ``secrets`` are those of the settings where none are given; ``transport`` takes the place of the network towards
-    the platform, ``clock`` that of the system's monotonic seconds, ``wall_clock`` that of its seconds since 1970;
-    ``jitter`` draws a number between two others; ``output`` is what the log goes to.
+    ``secrets``: those in force, by default those of the settings. ``transport``: replaces the network to the platform.
+    ``clock``: monotonic seconds. ``wall_clock``: seconds since 1970. ``every_half_second``: called every 0.5 s while
+    the service runs. ``jitter(low, high)``: a random number between the two. ``output``: the writer of the log, whose
+    losses are counted and logged.
     """
     secrets = secrets or Secrets(settings)
     metrics = Metrics(__version__)
@@ -158,7 +159,7 @@ def build_service(
     broadcast = None if store is None else Broadcast(store, memory, clock, lifetimes, subscriptions.on_update)
 
     def renew_credentials() -> bool:
-        """The platform rejects them: is there a newer secret that nobody noticed yet?"""
+        """Read the secret files now, since the platform rejects the credentials. Returns whether they have changed."""
         renewed = bool(secrets.refresh("upstream_", at_once=True))
         if renewed:
             account.reload()

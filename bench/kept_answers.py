@@ -6,7 +6,7 @@ Measured by ``tracemalloc`` in this process: the shortcut's own part, besides th
 import asyncio
 import tracemalloc
 
-from app.api.cached_state import KEPT
+from app.api.shortcuts import MAX_CONTENTS
 from app.main import create_app
 from app.settings import Settings
 from bench.requests import DOCUMENTED, Ids
@@ -38,8 +38,8 @@ async def measured(number: int) -> float:
 def main() -> None:
     """Measure and print."""
     tracemalloc.start()
-    each = asyncio.run(measured(KEPT))
-    print(f"{each:.0f} bytes for each kept answer; {KEPT} are kept at most: {each * KEPT / 1e6:.1f} MB")
+    each = asyncio.run(measured(MAX_CONTENTS))
+    print(f"{each:.0f} bytes for each kept answer; {MAX_CONTENTS} are kept at most: {each * MAX_CONTENTS / 1e6:.1f} MB")
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ KEPT = 4096
 BURST_SECONDS = 2.0
 """A full bucket holds what this much time brings: twice the rate."""
 MAX_CALLERS = 10_000
-"""Buckets kept: about 2 MB. Beyond, the least recently used is forgotten, which does its caller a favour."""
+"""Buckets kept: about 2 MB. Above this number the least recently used one is dropped."""
 ROUNDING_SECONDS = 1e-6
 """Floating point must not refuse somebody who waited exactly as long as Retry-After said."""
 
@@ -171,20 +171,20 @@ class Quotas:
         The bucket must hold all ids, or be full where they are more than it can hold; it may end below zero.
         """
         now = self._clock()
+        wait = self._wait(caller, ids, now)
         missing = max(self._full_at.pop(caller, now) - now, 0.0)
-        spare = max(BURST_SECONDS - ids / self._rate, 0.0)
-        wait = missing - spare
-        if wait <= ROUNDING_SECONDS:
-            missing += ids / self._rate
-            wait = 0.0
-        self._full_at[caller] = now + missing
+        self._full_at[caller] = now + missing + (0.0 if wait else ids / self._rate)
         self._forget(now)
         return wait
 
     def has(self, caller: str, ids: int) -> bool:
         """Whether ``take`` would take them now."""
-        missing = self._full_at.get(caller, 0.0) - self._clock()
-        return missing - max(BURST_SECONDS - ids / self._rate, 0.0) <= ROUNDING_SECONDS
+        return not self._wait(caller, ids, self._clock())
+
+    def _wait(self, caller: str, ids: int, now: float) -> float:
+        missing = max(self._full_at.get(caller, now) - now, 0.0)
+        wait = missing - max(BURST_SECONDS - ids / self._rate, 0.0)
+        return wait if wait > ROUNDING_SECONDS else 0.0
 
     def charge(self, caller: Caller, ids: int) -> float:
         """``take`` for a caller, and count where it is refused."""

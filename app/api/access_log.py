@@ -42,25 +42,24 @@ class AccessLog:
         self._metrics = metrics
         self._ended: list[Ended] = []
         self._first: asyncio.Task[Any] | None = None
-        """What ended the first request of this turn."""
+        """The task that ended the first request of this iteration."""
 
     def end(self, request: Ended) -> None:
         """A request has its answer.
 
-        The first one in a turn of the event loop is logged at once. Under load the others of that turn are logged
-        together: the same few instructions one after the other cost a fraction of what they cost between those of
-        everything else. A task that serves several requests, as a test's client does without a
-        server, finds each of them logged once it has the answer.
+        The first one in an iteration of the event loop is logged at once, the others together at its end: one loop
+        costs less CPU. A task that serves several requests, as a test's client does without a server, finds each of
+        them logged once it has the answer.
         """
         self._ended.append(request)
         task = asyncio.current_task()
         if self._first is None:
             self._first = task
-            asyncio.get_running_loop().call_soon(self._end_turn)
+            asyncio.get_running_loop().call_soon(self._end_iteration)
         if task is self._first:
             self._write_ended()
 
-    def _end_turn(self) -> None:
+    def _end_iteration(self) -> None:
         self._first = None
         if self._ended:
             self._write_ended()

@@ -1,7 +1,8 @@
 """What is around every request: its id, the headers of every response, its line in the log, the answer to a crash.
 
-``RequestContext`` is the outermost middleware, so that every answer has all of it: those of the middleware inside, the
-permission of a page of another origin to read it, the server's own refusals, and the answer where something crashes.
+``RequestContext`` stands outside of all middleware but ``CachedState``, which adds the same by ``EveryRequest``, and
+``RootPath``. So every answer has all of it: those of the middleware inside, the server's own refusals, the answer where
+something crashes; and a page of another origin may read it where it is allowed to.
 """
 
 import logging
@@ -37,6 +38,7 @@ ASGI_KEYS = (
 KEPT_KEYS = frozenset((*ASGI_KEYS, "route"))
 """What is left of a request's scope when its response is deferred: ASGI's own, and the route for metric and log."""
 _TRACING = "fastapi.telemetry"
+"""FastAPI's own key, there while it traces."""
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 
 log = logging.getLogger(__name__)
@@ -62,8 +64,8 @@ class DeferredResponse(Response):
 
     A request that waits keeps in memory every call around it: the framework's and the middleware's take about 17 KB,
     half of all that a waiter costs; what they left in the scope takes 3 KB more. So only ``RequestContext`` is left
-    around ``respond``, and of the scope what ``KEPT_KEYS`` has; what other middleware does to ``send`` does not happen
-    to this response.
+    around ``respond``, and of the scope what ``KEPT_KEYS`` and the traces have; what other middleware does to ``send``
+    does not happen to this response.
     """
 
     def __init__(self, respond: Callable[[Scope, Receive, Send], Awaitable[None]]) -> None:
@@ -144,7 +146,9 @@ class RequestContext:
                 message = {**message, "headers": every.headers(scope, own, preflight=preflight)}
             await send(message)
 
-        is_traced = "fastapi.telemetry" in scope and hide_request(scope)  # FastAPI's own key, there while it traces
+        is_traced = _TRACING in scope
+        if is_traced:
+            hide_request(scope)
         token = request_id_of_log.set(request_id)
         inside = scope
         try:
@@ -163,7 +167,7 @@ class RequestContext:
                     receive = limited(scope, receive)
                 await self._app(inside, receive, send_in_context)
                 if "deferred" in state:
-                    _forget_way(scope)
+                    _shrink_scope(scope)
                     await state.pop("deferred")(scope, receive, send_in_context)
         except Exception:
             log.exception("unhandled error while handling a request")
@@ -180,7 +184,7 @@ class RequestContext:
             every.access_log.end(Ended(scope, perf_counter() - started, trace_id, time()))
 
 
-def _forget_way(scope: Scope) -> None:
+def _shrink_scope(scope: Scope) -> None:
     """Take out of a request what the calls that led to its route left there, their exit stacks above all: 3 KB."""
     for key in scope.keys() - KEPT_KEYS:
         if not key.startswith(_TRACING):

@@ -46,7 +46,7 @@ class Batching:
     @property
     def limit(self) -> int:
         """How many ids one request may hold now."""
-        return self.batch_size if self._clock() >= self._off_until else 1
+        return self.batch_size if self.enabled else 1
 
     @property
     def poison(self) -> Container[int]:

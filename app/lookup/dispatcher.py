@@ -1,7 +1,7 @@
 """The workers between the queue and the platform.
 
-A worker holds one of ``max_in_flight`` places. Its loop: next batch, permit, send, settle the permit, resolve, deliver,
-follow-ups to the head of the line. Once the platform has replied and something waits, the worker sends the next batch
+At most ``max_in_flight`` workers run. The loop of each: next batch, permit, send, settle the permit, resolve, deliver,
+queue the follow-up request. Once the platform has replied and something waits, the worker sends the next batch
 while the reply is read beside it.
 
 Workers exist only while there is something to do: ``wake`` starts one, in the next turn of the event loop, so that
@@ -32,7 +32,7 @@ from app.lookup.lifetimes import Update
 from app.lookup.policy import Clock, Permit, Policy
 from app.lookup.queue import Batch, Queue
 from app.lookup.record import Cacheable
-from app.lookup.resolution import Findings, Outcome, Request, Resolution
+from app.lookup.resolution import Findings, Request, RequestResult, Resolution
 from app.telemetry.redaction import Own
 from app.telemetry.tracing import serving
 
@@ -67,17 +67,17 @@ class Platform(Protocol):
     async def send(self, asked: Mapping[int, bool]) -> Reply | LookupFailure:
         """Ask for several ids, each with whether detail is wanted, in one request."""
 
-    async def read(self, asked: Mapping[int, bool], reply: Any) -> Outcome:
+    async def read(self, asked: Mapping[int, bool], reply: Any) -> RequestResult:
         """An answer for each id that the reply speaks of; what a missing one means is not decided here.
 
         A failure where the reply is none, or refuses the request as a whole.
         """
 
 
-class _Batch:
+class BatchInFlight:
     """Entries that left the queue together, and what is still to be asked for them.
 
-    ``blamed``: the callers that it was laid to that the platform refused it.
+    ``blamed``: identities of the callers already blamed for the platform's refusal of it.
     """
 
     __slots__ = ("began_at", "blamed", "entries", "isolated", "open", "resolution")
@@ -88,7 +88,7 @@ class _Batch:
         self.began_at = began_at
         self.open = {entry.id: entry for entry in self.entries}
         asked = {entry.id: entry.detail for entry in self.entries}
-        # Not by a method of this object, which would hold itself.
+        # A bound method would make a reference cycle.
         pick_two = partial(two_of_several_callers, self.entries)
         self.resolution = Resolution(
             asked, batch_size=batching.batch_size, find_canary=batching.canary, pick_two=pick_two
@@ -96,7 +96,7 @@ class _Batch:
 
     @property
     def yields(self) -> bool:
-        """Whether new ids go before its next request: only those that a split of others holds up have waited enough."""
+        """Whether a new batch goes before its next request: not before a part of a split one, whose ids have waited."""
         request = self.resolution.request
         return self.isolated or request is None or not request.splits
 
@@ -151,18 +151,18 @@ class Dispatcher:
         self._workers: set[asyncio.Task[None]] = set()
         self._readers: set[asyncio.Task[None]] = set()
         self._starting = False
-        self._follow_ups: deque[_Batch] = deque()
+        self._follow_ups: deque[BatchInFlight] = deque()
         self._new_is_next = False
         self._reading = asyncio.Lock()
 
     @property
     def in_flight(self) -> int:
-        """Places in use."""
+        """Requests in flight or about to be sent."""
         return len(self._workers)
 
     def wake(self) -> None:
         """Something waits: start a worker with the next turn of the loop, where there is a place for one."""
-        if self._starting or not self._has_place(len(self._workers) + 1):
+        if self._starting or not self._is_below_limit(len(self._workers) + 1):
             return
         self._starting = True
         # In a context of its own, or its log lines would name the one request that happened to start it.
@@ -186,7 +186,7 @@ class Dispatcher:
     async def _work(self) -> None:
         self._starting = False
         try:
-            while self._has_place(len(self._workers)) and (batch := self._next_batch()) is not None:
+            while self._is_below_limit(len(self._workers)) and (batch := self._next_batch()) is not None:
                 await self._guarded(batch, partial(self._serve, batch))
                 if not self._something_waits():
                     break
@@ -196,8 +196,8 @@ class Dispatcher:
             assert task is not None  # noqa: S101 - a worker is a task
             self._workers.discard(task)
 
-    def _next_batch(self) -> _Batch | None:
-        """A follow-up or a new batch: in turn, but for the parts of a split batch, which are always first."""
+    def _next_batch(self) -> BatchInFlight | None:
+        """Parts of a split batch go first, but for an isolated one; other follow-ups alternate with new batches."""
         if self._follow_ups and not (self._new_is_next and self._follow_ups[0].yields):
             return self._next_follow_up()
         refusal = self._policy.refusal()
@@ -210,17 +210,17 @@ class Dispatcher:
                     # It leaves a turn later: this one's bytes go out while that one is made.
                     self.wake()
                 self._new_is_next = batch.isolated
-                return _Batch(batch, self._batching, self._clock())
+                return BatchInFlight(batch, self._batching, self._clock())
         return self._next_follow_up() if self._follow_ups else None
 
-    def _next_follow_up(self) -> _Batch:
+    def _next_follow_up(self) -> BatchInFlight:
         batch = self._follow_ups.popleft()
         self._new_is_next = batch.yields
         if self._something_waits():
             self.wake()
         return batch
 
-    async def _serve(self, batch: _Batch) -> None:
+    async def _serve(self, batch: BatchInFlight) -> None:
         """Send one request of a batch, and see to its reply."""
         request = batch.resolution.request
         assert request is not None  # noqa: S101 - batches without one are not kept
@@ -238,13 +238,13 @@ class Dispatcher:
         else:
             await self._read(batch, request, permit, reply)
 
-    async def _read_beside(self, batch: _Batch, read: Callable[[], Awaitable[None]]) -> None:
+    async def _read_beside(self, batch: BatchInFlight, read: Callable[[], Awaitable[None]]) -> None:
         """See to a reply while the worker sends the next batch; then nobody but us knows what has come to wait."""
         await self._guarded(batch, read)
         if self._something_waits():
             self.wake()
 
-    async def _send(self, batch: _Batch, request: Request) -> tuple[Permit, Reply] | LookupFailure:
+    async def _send(self, batch: BatchInFlight, request: Request) -> tuple[Permit, Reply] | LookupFailure:
         """One attempt, and a second one after a failure that it may mend. Failures are settled."""
         failure, may_retry = None, not request.extra
         while True:
@@ -282,7 +282,7 @@ class Dispatcher:
             return DeadlinePassed("the deadline is over")
         return TimedOut("the platform did not answer in time")
 
-    async def _read(self, batch: _Batch, request: Request, permit: Permit, reply: Reply) -> None:
+    async def _read(self, batch: BatchInFlight, request: Request, permit: Permit, reply: Reply) -> None:
         """Read a reply, settle its permit, and see to what follows."""
         async with self._reading:
             # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
@@ -320,8 +320,8 @@ class Dispatcher:
 
     # --- answers ---
 
-    async def _resolve(self, batch: _Batch, outcome: Outcome) -> None:
-        """Take an outcome, deliver the answers, and put what follows at the head of the line."""
+    async def _resolve(self, batch: BatchInFlight, outcome: RequestResult) -> None:
+        """Take an outcome, deliver the answers, and queue what follows."""
         shut = self._policy.refusal() if isinstance(outcome, LookupFailure) else None
         findings = batch.resolution.receive(outcome, shut)
         self._batching.learn(findings)
@@ -338,15 +338,15 @@ class Dispatcher:
         else:
             self._end(batch)
 
-    def _give_up(self, batch: _Batch) -> None:
+    def _give_up(self, batch: BatchInFlight) -> None:
         """No part of a batch was accepted: it is the platform, or all ids are poison."""
         if not batch.isolated:
             self._policy.circuit_breaker.count(failed=True)
         # A platform that answers others meanwhile is not sick. Of several callers nobody knows whose ids it were.
         if batch.isolated or self._batching.answered_since(batch.began_at):
-            self._queue.blame(batch.entries, batch.blamed, where_it_is_one=True)
+            self._queue.blame(batch.entries, batch.blamed, only_if_single=True)
 
-    async def _deliver(self, batch: _Batch, findings: Findings) -> None:
+    async def _deliver(self, batch: BatchInFlight, findings: Findings) -> None:
         woken = 0
         for id_, answer in findings.answers:
             if isinstance(answer, RepeatedRequest):
@@ -358,7 +358,7 @@ class Dispatcher:
                 woken = 0
                 await asyncio.sleep(0)
 
-    def _end(self, batch: _Batch) -> None:
+    def _end(self, batch: BatchInFlight) -> None:
         """Nobody is left without an answer, whatever happened."""
         if batch.isolated:
             self._queue.end_isolated()
@@ -366,7 +366,7 @@ class Dispatcher:
             self._queue.answer(entry, LookupFailure("the request ended without an answer"))
         batch.open.clear()
 
-    async def _guarded(self, batch: _Batch, work: Callable[[], Awaitable[None]]) -> None:
+    async def _guarded(self, batch: BatchInFlight, work: Callable[[], Awaitable[None]]) -> None:
         """A defect ends one batch, and not the worker."""
         try:
             await work()
@@ -381,7 +381,7 @@ class Dispatcher:
     def _something_waits(self) -> bool:
         return bool(self._follow_ups) or self._queue.may_be_sent
 
-    def _has_place(self, workers: int) -> bool:
+    def _is_below_limit(self, workers: int) -> bool:
         return workers <= (self._max_in_flight if self._policy.proven else self._unproven)
 
     def _start(self, tasks: set[asyncio.Task[None]], work: Coroutine[Any, Any, None]) -> None:
@@ -390,7 +390,7 @@ class Dispatcher:
         task.add_done_callback(tasks.discard)
 
 
-def _unless_all_rejected(outcome: Outcome) -> Outcome:
+def _unless_all_rejected(outcome: RequestResult) -> RequestResult:
     """Every entry carries the credentials, so the platform may reject them entry by entry."""
     if isinstance(outcome, LookupFailure):
         return outcome

@@ -133,7 +133,7 @@ class Engine:
             refusal = self._closed or self.policy.refusal()
             wanted: list[int] = []
             for id_ in missing:
-                failure = refusal or (self.batching.withheld(id_) if id_ in self.batching.repeated else None)
+                failure = refusal or self.batching.withheld(id_)
                 if failure is None:
                     wanted.append(id_)
                 else:

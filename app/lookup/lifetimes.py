@@ -21,11 +21,11 @@ GROWTH = 0.1
 class Cached(NamedTuple):
     """An answer, and how long it is good for. Computed once for each reply, so that a hit only compares.
 
-    ``replied_at``: the monotonic second of the platform's reply. ``since``: the one from which on the platform says so.
-    ``ttl``: seconds from the reply on in which it is served. ``max_age``: the same without growth, which callers are
-    told. ``due_at``: the second from which on it would be asked for again without growth; it moves on by ``max_age``
-    with each lookup that comes later, up to the end. ``kept``: seconds from the reply on in which it is remembered,
-    where lifetimes grow beyond ``ttl``, for the age of its state.
+    ``replied_at``: the monotonic second of the platform's reply. ``since``: the one at which its state began, as far as
+    known. ``ttl``: seconds after the reply in which it is served. ``max_age``: the same without growth, which callers
+    see. ``due_at``: the second from which on it would be asked for again without growth; it moves on by ``max_age``
+    with each lookup that comes later, up to the end. ``kept``: seconds after the reply in which it stays stored: where
+    lifetimes grow longer than ``ttl``, only to know the age of its state.
     """
 
     answer: Cacheable

@@ -25,7 +25,8 @@ Clock = Callable[[], float]
 """Monotonic seconds."""
 
 RETRY_PAUSE = (0.05, 0.25)
-"""Seconds of full jitter before the second attempt: long enough for a restart's gap, short in a 5 s deadline."""
+"""Seconds, drawn at random, before the second attempt: long enough for a server that restarts, short compared with the
+deadline of 5 s."""
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class RetryBudget:
         self.refused = 0
 
     def earn(self) -> None:
-        """A first attempt was made."""
+        """Add to the budget for one first attempt."""
         self._tokens = min(self.CAPACITY, self._tokens + self.EARNED)
 
     def take(self) -> bool:
@@ -173,7 +174,8 @@ class CredentialLockout:
         if probe:
             self._probing = False
         if failure is not None and type(failure) in self.SECONDS:
-            # Of several that were in flight together only a worse rejection holds anew, and none doubles the time.
+            # Of several rejections in flight only one with a longer lockout replaces the present one; only the probe's
+            # doubles the time.
             if probe or self._first(failure) > self._seconds:
                 self._hold(failure, again=probe)
             failure.ask_again_after(self._seconds)
@@ -303,7 +305,7 @@ class Policy:
         return pause if pause < seconds_left and self.retry_budget.take() else None
 
     def credentials_changed(self) -> None:
-        """The secret is another one: it deserves an attempt of its own."""
+        """End the lockout, and ignore what attempts with the former credentials meet."""
         self._generation += 1
         self.proven = False
         self.lockout.release()

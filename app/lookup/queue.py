@@ -34,7 +34,7 @@ from app.lookup.turns import Turns
 from app.lookup.waiter import Entry, OnAnswer, Source, Waiter
 
 POLLS_SHARE = 4
-"""One place in so many is the polls': a quarter of each request, or every fourth request where it has fewer places."""
+"""The watcher gets 1/POLLS_SHARE of each request, or every POLLS_SHARE-th request where requests are smaller."""
 
 Watching = Callable[[int], Iterable[Caller]]
 """The callers that watch an id."""
@@ -69,10 +69,12 @@ class Queue:
         self._polls = Turns(self._is_wanted, self._drop, self._leave)
         self._isolated = Turns(self._is_wanted, self._drop, self._leave)
         self._isolated_in_flight = False
-        self._apart_is_next = False
+        self._separate_is_next = False
         self._polls_are_next_in = POLLS_SHARE
-        # Who goes with requests of their own, in the order of the next turns; True: with one id each.
-        self._apart = deque(((self._turns, True), (self._polls, True), (self._isolated, False), (self._isolated, True)))
+        # What goes separately: ids alone, one in one request (True), and ids of isolated callers, which share requests.
+        self._separate = deque(
+            ((self._turns, True), (self._polls, True), (self._isolated, False), (self._isolated, True))
+        )
         # Keyed by detail: an id may be in flight twice, since the second caller wanted more than the first.
         self._in_flight: dict[bool, dict[int, Entry]] = {False: {}, True: {}}
         # All deadlines are equally long, so the oldest waiter is the first to run out of time: one timer serves all.
@@ -170,7 +172,7 @@ class Queue:
         return entry
 
     def _make_room(self, caller: Caller, turns: Turns) -> bool:
-        """Refuse the newest id of the caller with the most of them; False where that is the one who comes."""
+        """Refuse the newest ids of the callers with the most until there is room; False if the new one has the most."""
         own = turns.lines.get(caller.identity)
         while len(self._queued) >= self._max_queued:
             longest = [each for each in (self._turns.longest(), self._isolated.longest()) if each is not None]
@@ -200,7 +202,7 @@ class Queue:
         self._poll_turns(id_).add(POLLS, entry)
 
     def _poll_turns(self, id_: int) -> Turns:
-        """Where an id has its turn that only isolated callers watch, or others too."""
+        """The turns for the poll of an id: those of isolated callers where only they watch it."""
         isolated = self.isolation.callers
         if not isolated:
             return self._polls
@@ -222,14 +224,14 @@ class Queue:
         if not self.may_be_sent:
             return None
         batch = None
-        if self._apart_is_next and (self._turns.alone or self._polls.alone or self._isolated.lines):
-            self._apart_is_next = False
-            batch = self._next_apart(limit, apart)
+        if self._separate_is_next and (self._turns.alone or self._polls.alone or self._isolated.lines):
+            self._separate_is_next = False
+            batch = self._next_separate(limit, apart)
         if batch is None:
             batch = self._next_together(limit, apart)
-            self._apart_is_next = batch is not None
+            self._separate_is_next = batch is not None
             if batch is None:
-                batch = self._next_apart(limit, apart)
+                batch = self._next_separate(limit, apart)
                 if batch is None:
                     return None
         for entry in batch.entries:
@@ -257,10 +259,10 @@ class Queue:
             entries += then.take(limit - len(entries), apart)
         return Batch(entries, isolated=False) if entries else None
 
-    def _next_apart(self, limit: int, apart: Container[int]) -> Batch | None:
-        for _ in range(len(self._apart)):
-            turns, alone = self._apart[0]
-            self._apart.rotate(-1)
+    def _next_separate(self, limit: int, apart: Container[int]) -> Batch | None:
+        for _ in range(len(self._separate)):
+            turns, alone = self._separate[0]
+            self._separate.rotate(-1)
             isolated = turns is self._isolated
             if isolated and self._isolated_in_flight:
                 continue
@@ -274,18 +276,18 @@ class Queue:
         """The isolated batch that was in flight has its answers."""
         self._isolated_in_flight = False
 
-    def blame(self, entries: Iterable[Entry], blamed: set[str], *, where_it_is_one: bool = False) -> None:
-        """These entries spoiled a batch: so did the callers that asked for them, or watch them where they were polled.
+    def blame(self, entries: Iterable[Entry], blamed: set[str], *, only_if_single: bool = False) -> None:
+        """These entries spoiled a batch: blame the callers that asked for them, or watch them where they were polled.
 
-        ``blamed``: the identities of those whom the same batch has been laid to before; the new ones are added.
-        ``where_it_is_one``: of several callers none is blamed.
+        ``blamed``: identities of those already blamed for the same batch; the new ones are added. ``only_if_single``:
+        of several callers none is blamed.
         """
         callers: dict[str, Caller] = {}
         for entry in entries:
             for identity, waiters in entry.askers.items():
                 asking = self._watching(entry.id) if identity == POLLS.identity else (waiters[0].caller,)
                 callers.update((caller.identity, caller) for caller in asking)
-        if where_it_is_one and len(callers) > 1:
+        if only_if_single and len(callers) > 1:
             return
         for identity in callers.keys() - blamed:
             blamed.add(identity)

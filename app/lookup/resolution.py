@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from app.lookup.failures import LookupFailure, MessageNotFound, NotAsked
 from app.lookup.record import Answer, MessageRecord
 
-Outcome = Mapping[int, Answer] | LookupFailure
+RequestResult = Mapping[int, Answer] | LookupFailure
 """What became of a request: the answers of its reply, or why there are none."""
 FindCanary = Callable[[Collection[int]], int | None]
 """An id that the platform has answered lately and that is none of these; None where there is none."""
@@ -87,7 +87,7 @@ class Resolution:
         self._steps = self._first()
         self.request: Request | None = next(self._steps)
 
-    def receive(self, outcome: Outcome, shut: LookupFailure | None = None) -> Findings:
+    def receive(self, outcome: RequestResult, shut: LookupFailure | None = None) -> Findings:
         """Take the outcome of ``request``, and find the next one.
 
         ``shut``: why nothing more may be sent, where that is so after a failure.
@@ -103,7 +103,7 @@ class Resolution:
 
     # Each step yields requests, and gets their outcomes.
 
-    def _first(self) -> Generator[Request, Outcome, None]:
+    def _first(self) -> Generator[Request, RequestResult, None]:
         outcome = yield Request(self._asked, extra=False)
         if not isinstance(outcome, LookupFailure):
             missing = self._accept(self._asked, outcome)
@@ -142,7 +142,7 @@ class Resolution:
 
     # --- bisection ---
 
-    def _bisect(self, refusal: LookupFailure) -> Generator[Request, Outcome, list[int]]:
+    def _bisect(self, refusal: LookupFailure) -> Generator[Request, RequestResult, list[int]]:
         """Halve a refused batch until each poison id stands alone. Returns the ids that accepted parts leave out."""
         bisection = _Bisection(_halves(list(self._asked)))
         # Where everything is refused, no id is to blame, and looking for one would cost 2n requests.
@@ -163,7 +163,7 @@ class Resolution:
             self._answer_all(part, self._shut or refusal)
         return bisection.missing
 
-    def _ask_part(self, bisection: "_Bisection", part: list[int]) -> Generator[Request, Outcome, None]:
+    def _ask_part(self, bisection: "_Bisection", part: list[int]) -> Generator[Request, RequestResult, None]:
         asked = {id_: self._asked[id_] for id_ in part}
         bisection.requests += 1
         outcome = yield Request(asked, extra=True, splits=True)
@@ -181,7 +181,7 @@ class Resolution:
             self._findings.poison += bisection.poison
             bisection.poison.clear()
 
-    def _try_two_ids(self, bisection: "_Bisection") -> Generator[Request, Outcome, None]:
+    def _try_two_ids(self, bisection: "_Bisection") -> Generator[Request, RequestResult, None]:
         """Ask an id not asked yet alone, and where it is refused another one."""
         for id_ in self._pick_two(bisection.parts):
             if not bisection.accepted and self._shut is None:
@@ -191,7 +191,7 @@ class Resolution:
 
     # --- canary ---
 
-    def _ask_again(self, missing: list[int]) -> Generator[Request, Outcome, None]:
+    def _ask_again(self, missing: list[int]) -> Generator[Request, RequestResult, None]:
         """Ask again for ids that a reply to several left out, with an id at the end that the platform knows."""
         canary = self._known if self._known is not None else self._find_canary(missing)
         if canary is None:
@@ -214,7 +214,7 @@ class Resolution:
                 return
             self._answer_all(still_missing, MessageNotFound("two replies leave it out"))
 
-    def _ask_one_for_all(self, missing: list[int]) -> Generator[Request, Outcome, int | None]:
+    def _ask_one_for_all(self, missing: list[int]) -> Generator[Request, RequestResult, int | None]:
         """Nobody is known: the last of the missing, which a cut array would lose first, stands for the rest.
 
         Returns it as a canary where the platform knows it after all; otherwise everybody has an answer.

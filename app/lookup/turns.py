@@ -1,6 +1,6 @@
-"""Whose id is the next: one of each caller in turn.
+"""Fair queueing: one id of each caller in turn (round robin).
 
-Every caller has a line of its ids, oldest first, and the lines have their turns in a circle. Nothing here looks at
+Every caller has a line of its ids, oldest first. Nothing here looks at
 more entries than it hands out or drops, however many wait.
 
     turns = Turns(is_wanted=lambda entry, caller: True, on_unwanted=…, on_shared=…)

@@ -1,4 +1,10 @@
-"""A request and its answer, where uvicorn's own cycle would not do: with a body, or by HTTP/1.0."""
+"""The cycle of a request and its answer, for requests with a body and for HTTP/1.0.
+
+Relies on uvicorn's ``RequestResponseCycle``: ``send`` writes the head at ``http.response.start``, in chunks unless
+``chunked_encoding`` is set, and counts the body against ``expected_content_length``; ``more_body`` is true until the
+request was read; ``keep_alive`` false ends the connection with the answer. ``tests/door/test_uvicorn.py`` holds it
+to that.
+"""
 
 from typing import Any
 
@@ -15,7 +21,7 @@ class Exchange(RequestResponseCycle):
         await super().send(message)
 
 
-class OldExchange(Exchange):
+class Http10Exchange(Exchange):
     """HTTP/1.0: no chunks. A body whose length is not told ends with the connection."""
 
     _until_closed = False

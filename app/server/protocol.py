@@ -33,14 +33,14 @@ from uvicorn.server import ServerState
 from app.api.request_body import MAX_BODY_BYTES
 from app.server import refusals
 from app.server.connections import PHASES, Connections, bytes_waiting
-from app.server.exchange import Exchange, OldExchange
+from app.server.exchange import Exchange, Http10Exchange
 from app.server.framing import BLANK_LINE, CHUNK_BYTES, LENGTHS, SPACE, Framing
 from app.server.lean import NO_PIPELINE, Wakeup
 from app.server.refusals import Reason
 from app.telemetry.metrics import Closed, Phase
 
 AHEAD_BYTES = 64 * 1024
-"""Up to so much input may wait behind a request and reading goes on, by which a caller's leaving is noticed."""
+"""While at most this much input waits behind a request, reading goes on, so that a disconnect is noticed."""
 
 # States of a connection, in their order.
 IDLE, HEAD, BODY, ANSWERING, REFUSED, LINGERING = range(6)
@@ -144,7 +144,7 @@ class HttpProtocol(HttpToolsProtocol):
     # What asyncio calls.
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own narrowing
-        """A caller is there."""
+        """Register the connection, and close it where there are too many."""
         super().connection_made(transport)
         self.flow = cast(FlowControl, self)
         if not self._all.made(self, self.connections):  # type: ignore[arg-type]  # all are of this class
@@ -172,7 +172,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._let_go()
 
     def data_received(self, data: bytes) -> None:
-        """Input."""
+        """Handle received bytes."""
         state = self._state
         end = len(data) - len(BLANK_LINE)
         if (
@@ -293,7 +293,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._state = BODY
         modern = version == "1.1"
         self._has_body = framing.has_body
-        kind = (Exchange if self._has_body else RequestResponseCycle) if modern else OldExchange
+        kind = (Exchange if self._has_body else RequestResponseCycle) if modern else Http10Exchange
         self._begin(
             kind,
             expect=framing.expects_100 and modern,
@@ -605,7 +605,7 @@ class HttpProtocol(HttpToolsProtocol):
         return now - self._taken_at >= self._limits.reply_seconds
 
     def end(self, limit: Closed) -> None:
-        """End it without words: nobody listens."""
+        """Abort the connection without a response."""
         self._state = LINGERING
         self._all.closed(limit)
         self.transport.abort()

@@ -25,14 +25,14 @@ from app.server.connections import Connections, most_connections
 from app.server.protocol import HttpProtocol
 from app.server.refusals import Limits
 from app.server.signals import handled
-from app.server.time_limit import TimeLimit
+from app.server.time_limit import ExitDeadline
 
 QUIET_SECONDS = 2.0
 """How long idle connections may still bring a request while the process stops."""
-LAST_WORDS_SECONDS = 1.5
+FINAL_ANSWERS_SECONDS = 1.5
 """For the answers to what is left; more than ``Limits.linger_seconds``."""
 CLOSING_SECONDS = 1.9
-"""From the end of the waiting to that of the process. It has those last words in it, and then what has to be closed."""
+"""From the end of the waiting to that of the process. It includes those answers, and what has to be closed."""
 PROBES = {"TCP_KEEPIDLE": 60, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 6}
 """A caller whose machine is gone, or a network that forgot the connection, is noticed after two minutes."""
 LOOK_SECONDS = 0.05
@@ -68,13 +68,13 @@ class Server(uvicorn.Server):
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,
-                timeout_graceful_shutdown=LAST_WORDS_SECONDS,  # type: ignore[arg-type]  # wait_for takes fractions
+                timeout_graceful_shutdown=FINAL_ANSWERS_SECONDS,  # type: ignore[arg-type]  # wait_for takes fractions
             )
         )
         self._app = app
         self._grace = grace
         self._at_once = False
-        self._time_limit: TimeLimit | None = None
+        self._time_limit: ExitDeadline | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -93,7 +93,7 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Handle signals from now on, and to the end of the process: what follows the server is short."""
-        self._time_limit = TimeLimit()
+        self._time_limit = ExitDeadline()
         for number in handled():
             signal.signal(number, self.handle_exit)
         yield

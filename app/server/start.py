@@ -42,7 +42,7 @@ def main() -> None:
             # Two sockets that do not listen yet may share an address, so the second start would fail late.
             raise SettingsError(["METRICS_PORT: is the same as PORT; allowed: another one, or 0 for no metrics"])
         listener = bind(settings.host, settings.port)
-        with _no_search_for_garbage():
+        with _garbage_collection_paused():
             from app.main import create_app  # noqa: PLC0415 - not before the variables are known to be right
             from app.server.serving import Server  # noqa: PLC0415 - as above
             from app.telemetry import tracing  # noqa: PLC0415 - as above
@@ -50,7 +50,7 @@ def main() -> None:
         app = create_app(settings, secrets=secrets, every_half_second=summary.flush, output=output)
         open_metrics(app.state.service.metrics.registry, settings.host, settings.metrics_port)
     except SettingsError as error:
-        # Without the print's waiting for whoever reads it.
+        # Not print(): it would block where nobody reads.
         for line in error.lines:
             output.write(f"{line}\n")
         output.flush()
@@ -83,7 +83,7 @@ def _open_standard_descriptors() -> None:
 
 
 @contextmanager
-def _no_search_for_garbage() -> Iterator[None]:
+def _garbage_collection_paused() -> Iterator[None]:
     """What a module makes is there to stay. Looking through all of it for garbage, again and again, while the next
     modules load takes a seventh of the start (docs/performance.md)."""
     gc.disable()

@@ -1,4 +1,4 @@
-"""An end of the process that nothing holds up."""
+"""The end of the process, whatever it waits for."""
 
 import os
 import threading
@@ -7,9 +7,9 @@ import time
 LOOK_SECONDS = 0.05
 
 
-class TimeLimit:
+class ExitDeadline:
     """Ends the process with status 0 when its time is over, whatever it still waits for then: an exporter of traces
-    whose collector does not answer, a name that is not resolved, a server that takes no goodbye."""
+    whose collector does not answer, a name that is not resolved, a server that does not close its connection."""
 
     def __init__(self) -> None:
         self._end = float("inf")

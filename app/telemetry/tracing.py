@@ -67,8 +67,8 @@ def own_trace_id() -> str | None:
     return trace.format_trace_id(context.trace_id) if context.is_valid else None
 
 
-def hide_request(scope: Mapping[str, Any]) -> bool:
-    """Take out of the server's span what may hold a secret: every query, and each path but the service's own. True.
+def hide_request(scope: Mapping[str, Any]) -> None:
+    """Take out of the server's span what may hold a secret: every query, and each path but the service's own.
 
     A token of the webhook stands in whatever path its caller has spelt wrongly, and a key in a query that should have
     been a header. FastAPI has put both into the span before anybody else is asked.
@@ -78,7 +78,6 @@ def hide_request(scope: Mapping[str, Any]) -> bool:
         span.set_attribute("url.query", HIDDEN)
     if _OWN_PATH.fullmatch(scope["path"]) is None:
         span.set_attribute("url.path", HIDDEN)
-    return True
 
 
 def trace_id_of(traceparent: bytes) -> str | None:

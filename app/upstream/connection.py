@@ -47,12 +47,12 @@ class Connection(ResponseHandler):
         self._length: int | None = None
 
     def set_response_params(self, **params: Any) -> None:
-        """A request begins."""
+        """Start counting for the next reply."""
         self._begin()
         super().set_response_params(**params)
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """A head is read."""
+        """Note how the body of this head ends."""
         message, body = data
         if 100 <= message.code < 200 and message.code != 101:
             self._interim_replies += 1

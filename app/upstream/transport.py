@@ -51,10 +51,8 @@ _BELOW_TLS = (
 
 
 class Connections:
-    """The connections to the platform, all made by one transport, which makes room for a new one when it is old.
-
-    ``make`` makes a transport. One that is renewed ends its requests, and is closed with the last of them.
-    """
+    """Leases a transport for each request. One is replaced after ``lifetime`` seconds, or when ``renew`` is called, and
+    closed when its last request has ended. ``make`` makes a transport."""
 
     def __init__(
         self, make: Callable[[], httpx.AsyncBaseTransport], clock: Clock, lifetime: float = LIFETIME_SECONDS

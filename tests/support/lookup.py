@@ -12,7 +12,7 @@ from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import LookupFailure, UnknownRefusal
 from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import Answer, MessageRecord
-from app.lookup.resolution import Outcome
+from app.lookup.resolution import RequestResult
 from tests.support.virtual_time import loop
 
 WHEN = datetime(2021, 4, 26, 15, 15, 3, tzinfo=timezone(timedelta(hours=3)))
@@ -38,7 +38,7 @@ class Sent:
 class ReplyInMemory:
     """A reply that has not been read yet."""
 
-    outcome: Outcome
+    outcome: RequestResult
 
     @property
     def may_be_error(self) -> bool:
@@ -87,7 +87,7 @@ class PlatformInMemory:
         seen = list(asked.items())[: self.answers_first]
         return ReplyInMemory({id_: self.answer(id_, detail) for id_, detail in seen if id_ not in self.unknown})
 
-    async def read(self, asked: Mapping[int, bool], reply: "ReplyInMemory") -> Outcome:
+    async def read(self, asked: Mapping[int, bool], reply: "ReplyInMemory") -> RequestResult:
         return reply.outcome
 
     def answer(self, id_: int, detail: bool) -> Answer:

@@ -29,7 +29,7 @@ from app.lookup.lifetimes import Cached, Lifetimes
 from app.lookup.policy import Clock
 
 CALL_LIMIT = 0.05
-"""Seconds that a lookup waits for Redis, at most."""
+"""Seconds for one call other than a read; reads get theirs from ``two_levels.READ_LIMIT``."""
 CONNECT_LIMIT = 1.0
 """Seconds for a connection, TLS and login included. Only the service's start waits for it."""
 SILENCE = 15.0
@@ -78,7 +78,7 @@ class RedisStore:
         self._lifetimes = lifetimes
         self._observe = observe
         self._connecting: asyncio.Task[None] | None = None
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
         self._use = Health(
             clock,
             lost="Redis cannot be used: lookups go on with the memory cache and the platform",
@@ -111,7 +111,7 @@ class RedisStore:
         self.errors: Counter[str] = Counter()
 
     def ready(self) -> bool:
-        """Whether it can be asked now. Where it cannot, it is looked for beside the lookups once it is time."""
+        """Whether it can be asked now. Starts to connect in the background where that is due."""
         due = self._clock() >= self._renew_at if self.usable else self._use.may_try()
         if due and self._connecting is None:
             self._connecting = asyncio.get_running_loop().create_task(self.connect())
@@ -135,7 +135,7 @@ class RedisStore:
                 await client.connection.connect()  # type: ignore[union-attr]  # it has one from now on
             async with time_limit(CALL_LIMIT):
                 await _run(client, READ, [f"{self._keys}0"], [])
-            async with self._turn:
+            async with self._lock:
                 client, self._client = self._client, client
                 self.usable = True
         except Exception as error:
@@ -259,7 +259,7 @@ class RedisStore:
             return None
         started = self._clock()
         try:
-            async with time_limit(limit), self._turn:
+            async with time_limit(limit), self._lock:
                 if not self.usable:
                     return None  # lost, and counted, by whoever had the turn before
                 try:

@@ -1,4 +1,4 @@
-"""Whether a server beside the platform works, and how long a reply of it is waited for."""
+"""Whether the shared store (Redis) can be read, written and listened to, and the time limit for its replies."""
 
 import asyncio
 import logging
@@ -42,8 +42,8 @@ class Health:
 
     ``lost`` and ``found`` are the lines for the log at each change; the reason is added to the first.
 
-    The platform's ``CircuitBreaker`` goes by the share of failures in ten seconds; a server that stops suddenly would
-    slow down the lookups of five seconds before that opens. Here one success is as good as the next.
+    The platform's ``CircuitBreaker`` counts a share of failures in ten seconds: it would open only after some five
+    seconds of slow lookups. This one opens after five failures in a row, and closes with the first success.
     """
 
     FAILURES_IN_A_ROW = 5
@@ -66,14 +66,14 @@ class Health:
         return self._until is None or self._clock() >= self._until
 
     def worked(self) -> None:
-        """A success."""
+        """Record a success, and end the pause."""
         self._row = 0
         if self._until is not None:
             self._until = None
             log.info("%s", Own(self._found))
 
     def failed(self, why: str, *, at_once: bool = False) -> None:
-        """A failure; ``at_once`` needs no others to be trouble."""
+        """Record a failure; ``at_once``: it begins the pause by itself."""
         self._row += 1
         if at_once or self._until is not None or self._row >= self.FAILURES_IN_A_ROW:
             if self._until is None:

@@ -1,8 +1,8 @@
 """Two levels: this process's memory, and behind it a store that all replicas share.
 
-Reads of one turn of the event loop leave together, so that ids asked for together are still together when they come
-to the batcher; the next ones gather until the reply is there. Writes leave in the background. A lookup waits for the
-store at most ``READ_LIMIT``; nothing that goes wrong there reaches it.
+Reads that start in one iteration of the event loop share one round trip, so that their ids reach the queue together and
+share one request to the platform; the next ones gather until the reply is there. Writes leave in the background. A
+lookup waits for the store at most ``READ_LIMIT``; nothing that goes wrong there reaches it.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from prometheus_client import generate_latest
 from starlette.middleware import Middleware
 from starlette.types import Message, Scope
 
-from app.api.cached_state import CachedState
+from app.api.shortcuts import CachedState
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.logs import ACCESS
@@ -216,7 +216,7 @@ async def test_a_state_from_memory_does_not_reach_fastapi(monkeypatch: pytest.Mo
 
 @pytest.mark.anyio
 async def test_no_more_answers_are_kept_than_the_limit_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.api.cached_state.KEPT", 3)
+    monkeypatch.setattr("app.api.shortcuts.MAX_CONTENTS", 3)
     way = Way(shortcut=True)
     async with way.app.router.lifespan_context(way.app):
         for _ in range(2):

@@ -15,10 +15,9 @@ from starlette.routing import BaseRoute, Match, NoMatchFound, Router
 from app.api import event_stream, health, messages, webhook
 from app.api.access import Callers
 from app.api.access_log import AccessLog
-from app.api.cached_state import CachedState, install_cached_state
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest
-from app.api.shortcut import StateShortcut, install_shortcut
+from app.api.shortcuts import CachedState, DirectRoute, install_cached_state, install_direct_route
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -62,7 +61,7 @@ async def allow() -> None:
 
 
 def shortcuts(app: FastAPI) -> list[BaseRoute]:
-    return [route for route in app.routes if isinstance(route, StateShortcut)]
+    return [route for route in app.routes if isinstance(route, DirectRoute)]
 
 
 def from_memory(middleware: Middleware) -> bool:
@@ -96,7 +95,7 @@ def built(
     )
     app.state.service = service.state.service
     app.include_router(router, dependencies=list(of_include), prefix=prefix)
-    install_shortcut(app, messages.get_message_state)
+    install_direct_route(app, messages.get_message_state)
     install_cached_state(app, messages.get_message_state, Callers(service.state.service.secrets), every)
     install_handlers(app)
     return app

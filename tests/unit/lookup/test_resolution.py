@@ -18,17 +18,17 @@ from app.lookup.failures import (
     UnknownRefusal,
 )
 from app.lookup.record import Answer, MessageRecord
-from app.lookup.resolution import Findings, Outcome, Resolution
+from app.lookup.resolution import Findings, RequestResult, Resolution
 
 CANARY = 999
 
 
 def platform(
     *, poison: Collection[int] = (), unknown: Collection[int] = (), first: int | None = None
-) -> Callable[[Mapping[int, bool]], Outcome]:
+) -> Callable[[Mapping[int, bool]], RequestResult]:
     """What a platform says of an array that it refuses for one of these ids, or answers only in part."""
 
-    def reply(asked: Mapping[int, bool]) -> Outcome:
+    def reply(asked: Mapping[int, bool]) -> RequestResult:
         if not set(poison).isdisjoint(asked):
             return UnknownRefusal("refused")
         return {id_: MessageRecord(id_, "deliver") for id_ in list(asked)[:first] if id_ not in unknown}
@@ -59,7 +59,7 @@ class Played:
 
 def play(
     ids: Collection[int],
-    reply: Callable[[Mapping[int, bool]], Outcome],
+    reply: Callable[[Mapping[int, bool]], RequestResult],
     *,
     canary: int | None = None,
     batch_size: int = 100,
