@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 from playwright.async_api import Page, expect
 
-from tests.support.browser import browsing
+from tests.support.browser import browsing, chromium
 from tests.support.example import build, served
 from tests.support.running import running
 from tests.support.swagger import visit
@@ -65,24 +65,29 @@ async def _example(page: Page, origin: str, url: str, path: Path) -> None:
     await _take(page, path)
 
 
-async def take(folder: Path) -> None:
-    """Take them all into a folder."""
-    with tempfile.TemporaryDirectory() as work, tempfile.TemporaryDirectory() as page_folder:
+async def take(folder: Path, page_folder: Path) -> None:
+    """Take them all into a folder. ``page_folder`` has the example page, compiled."""
+    with tempfile.TemporaryDirectory() as work, served(page_folder) as origin:
+        variables = {
+            "UPSTREAM_URL": "sandbox:", "CORS_ORIGINS": origin, "WEBHOOK_TOKEN": TOKEN, "PENDING_TTL": "3600",
+            "DELIVERED_TTL": "3600",
+        }  # fmt: skip
+        async with running(variables, Path(work)) as service, chromium() as browser:
+            for width, name in ((DESKTOP, "docs.png"), (PHONE, "docs-phone.png")):
+                async with browsing(width, 640, browser=browser) as (page, _):
+                    await _docs(page, service.url, folder / name)
+            async with browsing(DESKTOP, 640, "dark", browser) as (page, _):
+                await _problem(page, service.url, folder / "problem.png")
+            async with browsing(1160, 640, browser=browser) as (page, _):
+                await _example(page, origin, service.url, folder / "example.png")
+
+
+def main() -> None:
+    """Compile the example page and take the pictures into the folder that is named, else where they belong."""
+    with tempfile.TemporaryDirectory() as page_folder:
         build(Path(page_folder))
-        with served(Path(page_folder)) as origin:
-            variables = {
-                "UPSTREAM_URL": "sandbox:", "CORS_ORIGINS": origin, "WEBHOOK_TOKEN": TOKEN, "PENDING_TTL": "3600",
-                "DELIVERED_TTL": "3600",
-            }  # fmt: skip
-            async with running(variables, Path(work)) as service:
-                for width, name in ((DESKTOP, "docs.png"), (PHONE, "docs-phone.png")):
-                    async with browsing(width, 640) as (page, _):
-                        await _docs(page, service.url, folder / name)
-                async with browsing(DESKTOP, 640, "dark") as (page, _):
-                    await _problem(page, service.url, folder / "problem.png")
-                async with browsing(1160, 640) as (page, _):
-                    await _example(page, origin, service.url, folder / "example.png")
+        asyncio.run(take(Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES, Path(page_folder)))
 
 
 if __name__ == "__main__":
-    asyncio.run(take(Path(sys.argv[1]) if len(sys.argv) > 1 else IMAGES))
+    main()

@@ -6,7 +6,7 @@ import pytest
 from playwright.async_api import Page
 
 from tests.support.axe import needs_axe, violations
-from tests.support.browser import LOOKS, Scheme, browsing, focused, needs_chromium, sideways
+from tests.support.browser import browsing, each_look, focused, needs_chromium, sideways
 from tests.support.running import running
 from tests.support.scale import only_in_ci
 from tests.support.swagger import operation, unfold_all, visit
@@ -52,28 +52,28 @@ async def tab_to(page: Page, selector: str) -> None:
 
 
 @needs_axe
-@pytest.mark.parametrize(("width", "scheme"), LOOKS)
-async def test_our_own_pages_are_usable_by_everybody(width: int, scheme: Scheme, tmp_path: Path) -> None:
-    async with running(SANDBOX, tmp_path) as service, browsing(width, scheme=scheme) as (page, _):
-        for path in OWN_PAGES:
-            await page.goto(f"{service.url}{path}")
-            assert await violations(page) == [], path
-            assert await sideways(page) == [], path
-            assert (await brightness(page) < 100) == (scheme == "dark"), path
+@pytest.mark.parametrize("path", OWN_PAGES)
+async def test_our_own_pages_are_usable_by_everybody(path: str, tmp_path: Path) -> None:
+    async with running(SANDBOX, tmp_path) as service, browsing() as (page, _):
+        await page.goto(f"{service.url}{path}")
+        async for width, scheme in each_look(page):
+            assert await violations(page) == [], (width, scheme)
+            assert await sideways(page) == [], (width, scheme)
+            assert (await brightness(page) < 100) == (scheme == "dark"), (width, scheme)
 
 
 @needs_axe
-@pytest.mark.parametrize(("width", "scheme"), LOOKS)
-async def test_on_docs_axe_finds_nothing_of_ours(width: int, scheme: Scheme, tmp_path: Path) -> None:
-    async with running(SANDBOX, tmp_path) as service, browsing(width, scheme=scheme) as (page, _):
+async def test_on_docs_axe_finds_nothing_of_ours(tmp_path: Path) -> None:
+    async with running(SANDBOX, tmp_path) as service, browsing() as (page, _):
         await visit(page, service.url)
         await unfold_all(page)
         assert await page.get_by_role("main").count() == 1
-        assert await sideways(page) == []
-        assert (await brightness(page) < 100) == (scheme == "dark")
-        found = await violations(page)
-        assert [each for each in found if each[0] not in THEIRS] == []
-        assert [each for each in found if not await page.evaluate(IN_AN_OPERATION, each[1])] == []
+        async for width, scheme in each_look(page):
+            assert await sideways(page) == [], (width, scheme)
+            assert (await brightness(page) < 100) == (scheme == "dark"), (width, scheme)
+            found = await violations(page)
+            assert [each for each in found if each[0] not in THEIRS] == [], (width, scheme)
+            assert [each for each in found if not await page.evaluate(IN_AN_OPERATION, each[1])] == [], (width, scheme)
 
 
 @pytest.mark.parametrize("prefix", PREFIXES)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.support.browser import browsing, needs_chromium
-from tests.support.example import needs_npm
+from tests.support.example import build, needs_npm
 from tests.support.scale import only_in_ci
 from tools.screenshots import IMAGES, take
 
@@ -37,22 +37,26 @@ COMPARE = """async (pictures) => {
 }"""
 
 
-async def compared(*paths: Path) -> Any:
-    """The sizes of two pictures, and by how much they differ in the mean, 0 to 255."""
+async def compared(*pairs: tuple[Path, Path]) -> list[Any]:
+    """The sizes of two pictures, and by how much they differ in the mean, 0 to 255, for each pair."""
     async with browsing() as (page, watch):
         watch.hosts.add("127.0.0.1")
-        return await page.evaluate(COMPARE, [base64.b64encode(path.read_bytes()).decode() for path in paths])
+        return [
+            await page.evaluate(COMPARE, [base64.b64encode(path.read_bytes()).decode() for path in pair])
+            for pair in pairs
+        ]
 
 
 async def test_the_pictures_are_what_is_there_now(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
+    build(tmp_path / "page")
     for folder in (first, second):
         folder.mkdir()
-        await take(folder)
+        await take(folder, tmp_path / "page")
     assert {path.name for path in IMAGES.glob("*.png")} == {path.name for path in first.iterdir()} == NAMES
-    for name in sorted(NAMES):
+    names = sorted(NAMES)
+    for name, now in zip(names, await compared(*((IMAGES / each, first / each) for each in names)), strict=True):
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
-        now = await compared(IMAGES / name, first / name)
         assert now["sizes"][0][0] == now["sizes"][1][0], name
         # Lines of text may break elsewhere with other fonts.
         assert now["sizes"][0][1] == pytest.approx(now["sizes"][1][1], rel=0.05), name
@@ -60,5 +64,5 @@ async def test_the_pictures_are_what_is_there_now(tmp_path: Path) -> None:
 
 
 async def test_another_page_is_noticed() -> None:
-    other = await compared(IMAGES / "docs.png", IMAGES / "problem.png")
+    (other,) = await compared((IMAGES / "docs.png", IMAGES / "problem.png"))
     assert other["difference"] > 50

@@ -1,4 +1,4 @@
-"""What ``app/server/protocol.py`` relies on of uvicorn and httptools: fails when they change it."""
+"""What ``app/server`` relies on of uvicorn and httptools: fails when they change it."""
 
 import hashlib
 import inspect
@@ -8,14 +8,19 @@ import pytest
 import uvicorn
 from uvicorn.protocols.http import flow_control, httptools_impl
 
-# A changed digest is no defect: read what has changed, compare it with the docstring of ``app/server/protocol.py``, run
-# ``tests/door``, and write the new one here.
+# A changed digest is no defect: read what has changed, compare it with the docstring of ``app/server/protocol.py``, and
+# with what ``Server`` in ``app/server/serving.py`` overrides; run ``tests/door`` and ``tests/process``, and write the
+# new one here.
 READ = {
     httptools_impl.HttpToolsProtocol: "18fdf324b11bf160",
     httptools_impl.RequestResponseCycle: "e67d470d435dcc1c",
     flow_control.FlowControl: "126debcdaa894c83",
     uvicorn.Server.shutdown: "9b33c50562992b1e",
     uvicorn.Server.startup: "2aa1d70a244bfcf2",
+    uvicorn.Server.main_loop: "afccb353a119333f",
+    uvicorn.Server.capture_signals: "e1bbcd4770d1c887",
+    uvicorn.Server.handle_exit: "553276efa26e09ea",
+    uvicorn.Server._serve: "4575b7a50adfede8",
 }
 
 

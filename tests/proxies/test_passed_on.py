@@ -13,7 +13,7 @@ from app.api import event_stream
 from tests.door.case import batch, get, request
 from tests.support.door import RawCaller, at_the_door
 from tests.support.proxies import PROXIES, Proxy, installed, proxied, skip_without
-from tests.support.scale import CI, scaled
+from tests.support.scale import scaled
 from tests.support.watching import WEBHOOK, WEBHOOK_TOKEN
 
 pytestmark = pytest.mark.anyio
@@ -23,7 +23,9 @@ CONNECTIONS = 10
 REQUESTS = scaled(2_000, 300)
 """Over kept connections of each proxy."""
 COMMENTS = 5
-"""That a stream brings while nothing changes: 75 s in CI, where they come every 15 s as always."""
+"""That a stream brings while nothing changes. With five of them it is quiet for longer than any proxy waits."""
+TIMES_FASTER = scaled(5, 15)
+"""So much more often comments come than every 15 s, and so much sooner the proxies lose their patience."""
 PENDING = 82210
 DELIVERED = 82216
 
@@ -67,15 +69,16 @@ async def test_quiet_streams_stay_open_and_bring_the_next_change(
     proxies = [proxy for proxy in PROXIES if installed(proxy.program) is not None]
     if not proxies:
         pytest.skip("needs a proxy: nginx, haproxy or caddy")
-    if not CI:
-        monkeypatch.setattr(event_stream, "COMMENT_SECONDS", 0.05)
+    monkeypatch.setattr(event_stream, "COMMENT_SECONDS", event_stream.COMMENT_SECONDS / TIMES_FASTER)
     async with at_the_door(webhook_token=WEBHOOK_TOKEN) as door, AsyncExitStack() as stack:
         streams = []
         for proxy in proxies:
             folder = tmp_path / proxy.program
             folder.mkdir()
-            port = await stack.enter_async_context(proxied(proxy, door.port, folder))
+            port = await stack.enter_async_context(proxied(proxy, door.port, folder, TIMES_FASTER))
             streams.append(await connect(port))
+            # Before its proxy ends, which would wait for it.
+            stack.push_async_callback(streams[-1].close)
         await asyncio.gather(*map(stay_quiet, streams))
         entry = [{"id_sms": str(PENDING), "time": "2021-04-26 15:15:03", "state": "read"}]
         platform = await connect(door.port)
@@ -86,8 +89,7 @@ async def test_quiet_streams_stay_open_and_bring_the_next_change(
             for stream in streams:
                 await stream.reader.readuntil(b'"state":"read"')
                 await stream.reader.readuntil(b"event: end")
-        for caller in (platform, *streams):
-            await caller.close()
+        await platform.close()
 
 
 async def stay_quiet(stream: RawCaller) -> None:

@@ -15,8 +15,8 @@ needs_axe = pytest.mark.skipif(
 
 async def violations(page: Page) -> list[tuple[str, str]]:
     """What axe finds on a page with all its rules: pairs of a rule and the place, as a selector."""
-    # Colours that are still changing are none of the page's.
-    await page.evaluate("() => Promise.all(document.getAnimations().map((each) => each.finished))")
+    # Colours that are still changing are none of the page's. A change that is called off has ended, too.
+    await page.evaluate("() => Promise.allSettled(document.getAnimations().map((each) => each.finished))")
     # Evaluated, not added as a script: the page's policy would refuse that, as it should.
     await page.evaluate(SCRIPT.read_text(encoding="utf-8"))
     found: Any = await page.evaluate("() => axe.run(document)")

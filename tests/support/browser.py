@@ -2,13 +2,13 @@
 
 import shutil
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from itertools import product
 from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.async_api import BrowserContext, ConsoleMessage, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright
 
 CHROMIUM = shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium; Debian has it in a package")
@@ -20,6 +20,7 @@ ARGUMENTS = [
 ]
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+HEIGHT = 900
 LOOKS = list(product((1280, 360), SCHEMES))
 """How pages are looked at: widths in pixels, with both schemes."""
 PATIENCE_MS = 30_000
@@ -75,12 +76,30 @@ async def focused(page: Page) -> str:
     return text
 
 
+async def each_look(page: Page) -> AsyncIterator[tuple[int, Scheme]]:
+    """Look at a page in every way, one after the other, without loading it anew."""
+    for width, scheme in LOOKS:
+        await page.set_viewport_size({"width": width, "height": HEIGHT})
+        await page.emulate_media(color_scheme=scheme)
+        yield width, scheme
+
+
 @asynccontextmanager
-async def browsing(width: int = 1280, height: int = 900, scheme: Scheme = "light") -> AsyncIterator[tuple[Page, Watch]]:
-    """A page; at the end it must have asked no other host and complained about nothing."""
+async def chromium() -> AsyncIterator[Browser]:
+    """A browser, which several pages may share one after the other."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
-        context = await browser.new_context(
+        yield browser
+        await browser.close()
+
+
+@asynccontextmanager
+async def browsing(
+    width: int = 1280, height: int = HEIGHT, scheme: Scheme = "light", browser: Browser | None = None
+) -> AsyncIterator[tuple[Page, Watch]]:
+    """A page; at the end it must have asked no other host and complained about nothing."""
+    async with chromium() if browser is None else nullcontext(browser) as started:
+        context = await started.new_context(
             viewport={"width": width, "height": height},
             locale="en-GB",
             timezone_id="UTC",
@@ -90,6 +109,6 @@ async def browsing(width: int = 1280, height: int = 900, scheme: Scheme = "light
         context.set_default_timeout(PATIENCE_MS)
         watch = Watch(context)
         yield await context.new_page(), watch
-        await browser.close()
+        await context.close()
     assert watch.hosts == {"127.0.0.1"}
     assert watch.complaints == []

@@ -185,7 +185,7 @@ def test_both_ways_answer_count_and_log_the_same(setting: dict[str, Any], runner
         for way in ways:
             await stack.enter_async_context(way.app.router.lifespan_context(way.app))
 
-    @settings(deadline=None, max_examples=scaled(100, 30))
+    @settings(max_examples=scaled(50, 30))
     @given(st.lists(plain | anything, min_size=1, max_size=6))
     def compare(requests: list[Request]) -> None:
         for request in requests:
