@@ -1,7 +1,10 @@
 """Replicas that watch the same messages ask like one process, and what happens to the one that asks blinds no other."""
 
 import asyncio
+import re
 from collections.abc import Callable, Collection
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +17,11 @@ from tests.support.virtual_time import loop, on_virtual_time
 
 TTL = 2.0
 IDS = range(1, 51)
-PAGE = range(1, 4)
+PAGE = range(1, 3)
 GROWING = Lifetimes(pending=2, delivered=60, final=86_400, not_found=2, pending_max=60, delivered_max=3600)
+WITH_THE_WEBHOOK = replace(GROWING, pending=60, pending_max=3600)
 FIRST_HOUR, LATER_HOUR = 105, 62
+WATCHING = Path(__file__).parents[3] / "docs/watching.md"
 MOVED = "partly_deliver"
 
 
@@ -69,24 +74,48 @@ def test_replicas_ask_as_many_entries_as_one_process_wherever_their_streams_begi
     scenario()
 
 
+async def entries_of_each_hour(number: int, lifetimes: Lifetimes, apart: float, hours: int) -> list[int]:
+    """What a page of 100 messages costs that is shown on so many replicas while all phones are off."""
+    platform = pending()
+    counts = []
+    async with replicas(platform, number, lifetimes) as members:
+        watching = asyncio.create_task(watch_in_turn(members, apart, PAGE))
+        for _ in range(hours):
+            before = platform.entries_sent
+            await asyncio.sleep(3600)
+            counts.append((platform.entries_sent - before) * 100 // len(PAGE))
+        await watching
+    return counts
+
+
 @pytest.mark.parametrize("number", [1, 3, 6])
-@pytest.mark.parametrize("apart", [0.0, 0.6])
+@pytest.mark.parametrize("apart", [0.6, 10.0])
 def test_messages_whose_phones_are_off_cost_as_much_on_six_replicas_as_on_one(number: int, apart: float) -> None:
     @on_virtual_time
     async def scenario() -> None:
-        platform = pending()
-        async with replicas(platform, number, GROWING) as members:
-            watching = asyncio.create_task(watch_in_turn(members, apart, PAGE))
-            counts = []
-            for _ in range(2):
-                before = platform.entries_sent
-                await asyncio.sleep(3600)
-                counts.append((platform.entries_sent - before) / len(PAGE))
-            await watching
-            assert FIRST_HOUR - 10 < counts[0] <= FIRST_HOUR
-            assert LATER_HOUR - 5 < counts[1] <= LATER_HOUR
+        first, later = await entries_of_each_hour(number, GROWING, apart, 2)
+        assert 100 * (FIRST_HOUR - 10) < first <= 100 * FIRST_HOUR
+        assert 100 * (LATER_HOUR - 5) < later <= 100 * LATER_HOUR
 
     scenario()
+
+
+ROWS = re.findall(r"^\| (.*) \| ([136]) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", WATCHING.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[1]}, {row[0]}")
+def test_the_table_in_watching_md_says_what_such_a_page_costs(row: tuple[str, ...]) -> None:
+    @on_virtual_time
+    async def scenario() -> None:
+        lifetimes = WITH_THE_WEBHOOK if "webhook allows" in row[0] else GROWING
+        counts = await entries_of_each_hour(int(row[1]), lifetimes, 0.0, 3)
+        assert [f"{each:,}" for each in counts] == list(row[2:])
+
+    scenario()
+
+
+def test_the_table_in_watching_md_has_one_three_and_six_replicas_with_and_without_the_webhook() -> None:
+    assert [row[1] for row in ROWS] == ["1", "3", "6"] * 2
 
 
 @on_virtual_time
@@ -254,6 +283,16 @@ async def test_an_answer_that_the_holder_got_just_before_it_stopped_is_not_asked
         await asyncio.sleep(1)
         assert holder_among([one, other]) is other
         assert platform.entries_sent - before == len(IDS)
+
+
+@on_virtual_time
+async def test_a_poll_cycle_takes_all_leases_and_reads_what_others_learned_in_one_round_trip() -> None:
+    async with replicas(pending(), 1) as (one,):
+        await one.watch(IDS)
+        calls = one.connection.lease_calls
+        for cycle in range(1, 6):
+            await asyncio.sleep(TTL)
+            assert one.connection.lease_calls == calls + cycle
 
 
 @on_virtual_time
