@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
+from app.lookup import watcher
 from app.lookup.cache.leases import Due, Leases
 from app.lookup.record import MessageRecord
 from app.lookup.waiter import Source
 from app.service import Service
 from tests.cache.caches import LIFETIMES, Clock, memory, own_prefix, shared
 from tests.cache.test_troubled_redis import said
-from tests.support.platform import FakePlatform
+from tests.support.platform import FakePlatform, Received
 from tests.support.redis_server import RedisServer
 from tests.support.scraping import Scrape
 from tests.support.service import service, service_behind
@@ -119,6 +120,26 @@ async def test_three_replicas_that_watch_the_same_messages_ask_like_one(
         assert sum(each.leases.saved for each in services if each.leases) >= CYCLES * len(IDS)
 
 
+@pytest.mark.parametrize("path", ["/messages/states/events?id=1", "/messages/1/state?wait=1"])
+async def test_a_stream_or_wait_that_begins_on_three_replicas_at_the_same_moment_costs_one_entry(
+    platform: FakePlatform, shared_redis: RedisServer, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(watcher, "FIRST_ANSWER", 5.0)  # for a busy machine
+    platform.knows(1, state="read")
+
+    async def take_time(_: Received) -> None:
+        await asyncio.sleep(0.1)
+
+    platform.before = take_time
+    prefix = own_prefix()
+    async with AsyncExitStack() as stack:
+        settings: dict[str, Any] = {"cache_url": shared_redis.url, "cache_prefix": prefix}
+        clients = [await stack.enter_async_context(service(platform, **settings)) for _ in range(3)]
+        answers = await asyncio.gather(*(client.get(path) for client in clients))
+        assert all('"state":"read"' in answer.text for answer in answers)
+        assert entries(platform) == 1
+
+
 async def test_when_the_replica_that_asks_is_gone_another_one_does(
     platform: FakePlatform, shared_redis: RedisServer
 ) -> None:
@@ -141,8 +162,13 @@ async def test_with_exactly_the_documented_rights_leases_are_taken(
     prefix = own_prefix()
     redis.ask("ACL", "SETUSER", "states", "on", ">secret", f"~{prefix}:*", f"&{prefix}:*", *RIGHTS)
     url = redis.url.replace("127.0.0.1", "states:secret@127.0.0.1")
-    async with replicas(platform, 3, cache_url=url, cache_prefix=prefix):
+    async with replicas(platform, 3, cache_url=url, cache_prefix=prefix) as services:
         assert await watched(platform, 5) <= 6
+        for each in services:
+            assert each.leases is not None
+            assert each.store is not None
+            await each.leases.release(IDS)
+            assert not each.store.errors
     assert said(caplog) == []
 
 
