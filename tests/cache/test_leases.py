@@ -12,6 +12,7 @@ import pytest
 
 from app.lookup import watcher
 from app.lookup.cache.leases import Due, Leases
+from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.record import MessageRecord
 from app.lookup.waiter import Source
 from app.service import Service
@@ -189,8 +190,12 @@ async def test_an_acl_that_refuses_leases_costs_the_saving_one_line_in_the_log_a
         assert one.store is not None
         assert one.store.usable
         # Answers are shared as before.
+        platform.knows(999, state="read")
+        await one.engine.lookup([999], False)
+        assert isinstance(one.cache, TwoLevelCache)
+        await one.cache.flush()
         async with replicas(platform, 1, cache_url=url, cache_prefix=prefix) as (other,):
-            assert other.engine.lookups[Source.CACHE] == len(IDS)
+            assert (await other.engine.lookup([999], False))[999].source is Source.CACHE
     assert said(caplog) == ["Redis rejects leases"]
 
 
