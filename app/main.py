@@ -5,7 +5,6 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-import httpx
 from fastapi import FastAPI
 
 from app import __version__
@@ -26,13 +25,14 @@ from app.settings.rotation import Secrets
 from app.telemetry import tracing
 from app.telemetry.log_writer import LogWriter
 from app.upstream import sandbox
+from app.upstream.transport import Transport
 
 
 def create_app(
     settings: Settings,
     *,
     secrets: Secrets | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: Transport | None = None,
     clock: Clock = time.monotonic,
     wall_clock: Clock = time.time,
     every_half_second: Callable[[], None] = lambda: None,

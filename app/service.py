@@ -13,8 +13,6 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import httpx
-
 from app import __version__
 from app.api.access import Quotas
 from app.api.health import Lifecycle
@@ -38,6 +36,7 @@ from app.upstream import sandbox
 from app.upstream.client import UpstreamClient
 from app.upstream.credentials import Account, Credentials
 from app.upstream.errors import clean_message
+from app.upstream.transport import Transport, in_process
 from app.upstream.webhook_reader import WebhookReader
 
 if TYPE_CHECKING:  # redis-py is an extra
@@ -88,6 +87,14 @@ class Service:
             yield
             self.lifecycle.stop()
 
+    def end_waits(self) -> None:
+        """The drain begins: whoever waits for a change is answered now."""
+        self.watcher.stop()
+
+    async def end_lookups(self) -> None:
+        """The drain ends: whoever still waits for the platform is answered now, and whoever still asks."""
+        await self.engine.aclose()
+
     def refresh_secrets(self) -> None:
         """Read secret files anew, and put what has changed into force."""
         changed = self.secrets.refresh()
@@ -124,7 +131,7 @@ def build_service(
     settings: Settings,
     *,
     secrets: Secrets | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
+    transport: Transport | None = None,
     clock: Clock = time.monotonic,
     wall_clock: Clock = time.time,
     every_half_second: Callable[[], None] = lambda: None,
@@ -229,11 +236,11 @@ def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
 def _client(
     settings: Settings,
     account: Account,
-    transport: httpx.AsyncBaseTransport | None,
+    transport: Transport | None,
     clock: Clock,
 ) -> UpstreamClient:
     if settings.sandboxed and transport is None:
-        transport = httpx.ASGITransport(sandbox.Sandbox())
+        transport = in_process(sandbox.Sandbox())
     return UpstreamClient(
         sandbox.URL if settings.sandboxed else settings.upstream_url,
         account,

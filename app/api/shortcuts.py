@@ -65,8 +65,7 @@ class CachedState:
         self._app = app
         self._route = path
         self._path = _StatePath(path)
-        self._engine = service.engine
-        self._quotas = service.quotas
+        self._service = service
         self._callers = callers
         self._every = every
         self._contents: dict[tuple[int, bool], tuple[MessageRecord, StateContent]] = {}
@@ -97,10 +96,10 @@ class CachedState:
         state = scope.setdefault("state", {})
         if "refusal" in state or wants_fresh(scope) or not self._callers.identify(scope):
             return None
-        quotas = self._quotas
+        quotas = self._service.quotas
         if quotas is not None and not quotas.has(state["caller"].identity, 1):
             return None
-        result = self._engine.at_hand(id_, detail)
+        result = self._service.engine.at_hand(id_, detail)
         if result is None:
             return None
         if quotas is not None:

@@ -110,10 +110,10 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Drain, answer what is left, close."""
-        self._app.state.service.watcher.stop()
+        self._app.state.service.end_waits()
         log.info("stopping: requests in flight have %g s", 0 if self._at_once else self._grace)
         await self._drain()
-        await self._app.state.service.engine.aclose()
+        await self._app.state.service.end_lookups()
         await super().shutdown(sockets)
         await self.stop_sweeping()
         log.info("stopped")

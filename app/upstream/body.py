@@ -3,8 +3,8 @@
 import asyncio
 import json
 import zlib
-
-import httpx
+from collections.abc import AsyncIterator, Mapping
+from typing import Protocol
 
 from app.lookup.failures import InvalidReply
 from app.upstream.transport import failure_of
@@ -34,8 +34,19 @@ class JsonNumber(str):
 _DECODER = json.JSONDecoder(parse_int=JsonNumber, parse_float=JsonNumber, parse_constant=JsonNumber)
 
 
-async def read_body(response: httpx.Response, limit: int = MAX_REPLY_BYTES) -> bytearray:
-    """The decoded body. httpx's own decoder would expand a whole chunk before anybody could stop it."""
+class RawReply(Protocol):
+    """A reply whose body has not been read, as httpx has it."""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Its fields, whatever the case of their names."""
+
+    def aiter_raw(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """Its body as it was sent."""
+
+
+async def read_body(response: RawReply, limit: int = MAX_REPLY_BYTES) -> bytearray:
+    """The decoded body. The client's own decoder would expand a whole chunk before anybody could stop it."""
     encoding = response.headers.get("content-encoding")
     # Any other name ("utf-8", "none") is a mistake on a plain body. wbits 47: zlib recognises its two formats itself.
     inflate = zlib.decompressobj(47) if encoding and _is_compressed(encoding) else None
@@ -61,7 +72,7 @@ def _is_compressed(encoding: str) -> bool:
     return any(name.strip() in {"gzip", "x-gzip", "deflate"} for name in encoding.lower().split(","))
 
 
-async def read_error(response: httpx.Response) -> bytearray:
+async def read_error(response: RawReply) -> bytearray:
     """The body under a status that says enough by itself; empty where it is too long, too slow or broken."""
     try:
         async with asyncio.timeout(ERROR_SECONDS):

@@ -21,7 +21,7 @@ from app.telemetry.tracing import client_span, serving
 from app.upstream.body import LONG_BODY, load, read_body, read_error, text_of
 from app.upstream.credentials import Account, Credentials
 from app.upstream.errors import clean_message
-from app.upstream.transport import Connections, failure_of, network
+from app.upstream.transport import Connections, Transport, failure_of, network
 from app.upstream.wire import decode, encode
 
 MAX_THROTTLE_SECONDS = 60.0
@@ -78,7 +78,7 @@ class UpstreamClient:
         *,
         connect_timeout: float,
         attempt_timeout: float,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Transport | None = None,
         clock: Clock = time.monotonic,
     ) -> None:
         self._address = url
@@ -160,9 +160,7 @@ class UpstreamClient:
             self._connections.renew()
         return failure
 
-    async def _post(
-        self, transport: httpx.AsyncBaseTransport, asked: Mapping[int, bool], headers: Mapping[str, str]
-    ) -> UnreadReply:
+    async def _post(self, transport: Transport, asked: Mapping[int, bool], headers: Mapping[str, str]) -> UnreadReply:
         credentials = self._account.credentials
         # Not through httpx.AsyncClient: what it adds is redirects, cookies, proxies and authentication, none of which
         # the platform may have, for a third of a request's CPU.

@@ -8,6 +8,7 @@ import asyncio
 import math
 import ssl
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import aiohttp
 import httpx
@@ -21,6 +22,9 @@ KEEP_ALIVE_SECONDS = 30
 """For idle connections to the platform; PHP servers close theirs after 5 to 75 seconds."""
 LIFETIME_SECONDS = 60.0
 """For every connection, and the address that its name had: a platform that moves is found again after this time."""
+
+Transport = httpx.AsyncBaseTransport
+"""What sends a request and gets its reply; tests and the sandbox bring one that needs no network."""
 
 # Where an exception stands for several causes, the most specific class comes first.
 TRANSPORT_FAILURES: list[tuple[type[Exception], type[LookupFailure], str]] = [
@@ -54,9 +58,7 @@ class Connections:
     """Leases a transport for each request. One is replaced after ``lifetime`` seconds, or when ``renew`` is called, and
     closed when its last request has ended. ``make`` makes a transport."""
 
-    def __init__(
-        self, make: Callable[[], httpx.AsyncBaseTransport], clock: Clock, lifetime: float = LIFETIME_SECONDS
-    ) -> None:
+    def __init__(self, make: Callable[[], Transport], clock: Clock, lifetime: float = LIFETIME_SECONDS) -> None:
         self._make = make
         self._clock = clock
         self._lifetime = lifetime
@@ -64,7 +66,7 @@ class Connections:
         self._closing: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def fixed(cls, transport: httpx.AsyncBaseTransport) -> "Connections":
+    def fixed(cls, transport: Transport) -> "Connections":
         """Always the same transport, which has no connections that could age."""
         return _Fixed(transport)
 
@@ -88,7 +90,7 @@ class Connections:
         if self._closing:
             await asyncio.wait(self._closing)
 
-    def _close(self, transport: httpx.AsyncBaseTransport) -> None:
+    def _close(self, transport: Transport) -> None:
         task = asyncio.get_running_loop().create_task(transport.aclose())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
@@ -99,16 +101,14 @@ class _Leased:
 
     __slots__ = ("_close", "_is_retired", "_requests", "_transport", "until")
 
-    def __init__(
-        self, transport: httpx.AsyncBaseTransport, until: float, close: Callable[[httpx.AsyncBaseTransport], None]
-    ) -> None:
+    def __init__(self, transport: Transport, until: float, close: Callable[[Transport], None]) -> None:
         self._transport = transport
         self._close = close
         self._requests = 0
         self._is_retired = False
         self.until = until
 
-    def __enter__(self) -> httpx.AsyncBaseTransport:
+    def __enter__(self) -> Transport:
         self._requests += 1
         return self._transport
 
@@ -124,7 +124,7 @@ class _Leased:
 
 
 class _Fixed(Connections):
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+    def __init__(self, transport: Transport) -> None:
         super().__init__(lambda: transport, lambda: 0.0)
         self._transport = transport
         self._always = _Leased(transport, math.inf, lambda _: None)
@@ -141,7 +141,12 @@ class _Fixed(Connections):
         await self._transport.aclose()
 
 
-def network() -> Callable[[], httpx.AsyncBaseTransport]:
+def in_process(app: Callable[..., Any]) -> Transport:
+    """A transport to an ASGI application in this process."""
+    return httpx.ASGITransport(app)
+
+
+def network() -> Callable[[], Transport]:
     """What makes transports to the network. How many requests are in flight is the dispatcher's business."""
     # SSL_CERT_FILE and SSL_CERT_DIR are heeded: a platform behind a company's own authority is reached with them.
     context = httpx.create_ssl_context()

@@ -29,7 +29,7 @@ MAY_USE: dict[str, set[str]] = {
 }
 # Package: the rooms that may import it.
 LIBRARIES: dict[str, set[str]] = {
-    "httpx": {"upstream", "service", "main"},
+    "httpx": {"upstream"},
     "aiohttp": {"upstream"},
     "fastapi": {"api", "main", "server"},
     "starlette": {"api", "main", "server"},
