@@ -6,8 +6,10 @@ from typing import get_args
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
+from app.lookup.cache.base import Cache
 from app.lookup.cache.leases import Leases
 from app.lookup.cache.memory import MemoryCache
+from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.caller import ADDRESS_LABEL
 from app.lookup.engine import Engine
 from app.lookup.failures import LookupFailure
@@ -61,6 +63,27 @@ def watcher_metrics(
         yield _counter("saved_entries", "Entries that did not have to be sent to the platform.", "by", saved)
         taken = {result: webhook.entries[result] for result in WEBHOOK_RESULTS}
         yield _counter("webhook_entries", "Entries of the platform's webhook, by what became of them.", "result", taken)
+
+    return read
+
+
+def shared_cache_metrics(cache: Cache) -> Callable[[], Iterable[Metric]]:
+    """A reader of what a cache of two levels has had and has not; zeros for memory alone."""
+    both = cache if isinstance(cache, TwoLevelCache) else None
+
+    def read() -> Iterable[Metric]:
+        levels = {level: both.hits[level] if both else 0 for level in ("memory", "shared")}
+        yield _counter("cache_hits", "Ids that a level of the cache had, where it has two.", "level", levels)
+        yield CounterMetricFamily(
+            f"{PREFIX}_cache_misses",
+            "Ids that neither level of the cache had, where it has two.",
+            value=both.misses if both else 0,
+        )
+        yield CounterMetricFamily(
+            f"{PREFIX}_cache_writes_dropped",
+            "Answers that the shared cache was never sent, since it took none for too long.",
+            value=both.dropped if both else 0,
+        )
 
     return read
 

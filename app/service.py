@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING
 from app import __version__
 from app.api.access import Quotas
 from app.api.health import Lifecycle
-from app.collectors import caller_metrics, descriptor_metrics, engine_metrics, log_metrics, watcher_metrics
+from app.collectors import (
+    caller_metrics,
+    descriptor_metrics,
+    engine_metrics,
+    log_metrics,
+    shared_cache_metrics,
+    watcher_metrics,
+)
 from app.lookup.cache.base import Cache
 from app.lookup.cache.broadcast import Broadcast
 from app.lookup.cache.leases import Leases
@@ -124,7 +131,7 @@ class Service:
             self.metrics.loop_delay(max(0.0, loop.time() - due))
             self.every_half_second()
             if self.output is not None:
-                self.output.tell_losses()
+                self.output.report_losses()
 
 
 def build_service(
@@ -199,6 +206,7 @@ def build_service(
     metrics.read_at_scrape(log_metrics(output))
     metrics.read_at_scrape(descriptor_metrics)
     metrics.read_at_scrape(engine_metrics(engine, memory, client, read_webhook))
+    metrics.read_at_scrape(shared_cache_metrics(cache))
     metrics.read_at_scrape(watcher_metrics(watcher, memory, leases, read_webhook))
     metrics.read_at_scrape(caller_metrics(subscriptions, Counter() if quotas is None else quotas.refused))
     return Service(

@@ -1,8 +1,6 @@
 """Who calls, and how much it may: API keys for everything under ``/messages``, the caller's name or address, its quota.
 
-``scope["state"]["caller"]`` is what turns, shares, quotas and metrics know of a caller; ``…["logged_caller"]`` is what
-the log names: the name of its key, or its address where no key was asked for or none was right. The key itself goes no
-further than this module.
+The key itself goes no further than this module.
 """
 
 import re
@@ -15,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.context import caller_of, is_head
+from app.api.context import RequestState, caller_of, is_head
 from app.api.problems import problem
 from app.lookup.caller import ADDRESS_LABEL, Caller
 from app.lookup.policy import Clock
@@ -28,7 +26,7 @@ IPV6_PREFIX = 64
 """Bits. A subscriber has at least a /64 (RFC 6177), and may take any address of it: so that is one caller."""
 MAPPED = "::ffff:"
 """Before an IPv4 address where one socket listens for both families, as with ``HOST=::``."""
-KEPT = 4096
+MAX_KNOWN_CALLERS = 4096
 """Callers whose address has been read and is kept with what came of it, since reading takes long: about 1 MB."""
 BURST_SECONDS = 2.0
 """A full bucket holds what this much time brings: twice the rate."""
@@ -52,12 +50,12 @@ class Callers:
         self._secrets = secrets
         self._proxies = tuple(proxies)
         # Made once for each: making one takes longer than all else that is done here.
-        self._caller_at = lru_cache(KEPT)(caller_at)
-        self._caller_with = lru_cache(KEPT)(_caller_with)
+        self._caller_at = lru_cache(MAX_KNOWN_CALLERS)(caller_at)
+        self._caller_with = lru_cache(MAX_KNOWN_CALLERS)(_caller_with)
 
     def identify(self, scope: Scope) -> bool:
         """Note in ``scope["state"]`` who calls. Returns whether it may: it has the key that it needs."""
-        state = scope.setdefault("state", {})
+        state: RequestState = scope.setdefault("state", {})
         keys = self._secrets.api_keys
         if keys is None or not needs_key(scope["path"]):
             address = state["logged_caller"] = client_address(scope, self._proxies)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
+from app.api.context import RequestState
 from app.lookup.waiter import Source
 from app.telemetry.logs import ACCESS, AccessLine, sole_json_handler
 from app.telemetry.metrics import Metrics
@@ -34,8 +35,7 @@ class Ended(NamedTuple):
 class AccessLog:
     """Counts the requests that have ended, and writes the line of each.
 
-    In ``scope["state"]`` a route leaves ``results``, the results of its lookup: the line has the costliest source of
-    any of them, and how many asked the platform.
+    The line has the costliest source of any of the request's results, and how many of them the platform was asked for.
     """
 
     def __init__(self, metrics: Metrics) -> None:
@@ -82,15 +82,15 @@ class AccessLog:
     def _count(self, request: Ended) -> AccessLine | None:
         """Count a request. Returns what its line says; None where nobody wants to know."""
         scope = request.scope
-        state = scope["state"]
+        state: RequestState = scope["state"]
         if "replaced" in state:
             return None  # the server's own refusal is told in place of it
-        route: str = state.get("route") or getattr(scope.get("route"), "path", UNMATCHED)
+        route: str = state.get("route") or getattr(scope.get("route"), "path", None) or UNMATCHED
         method: str = scope["method"]
         # 0 where the caller left before there was one.
-        status: int = state.get("status", 0)
+        status = state.get("status", 0)
         self._metrics.http_request(route, method, status, request.seconds)
-        slug: str | None = state.get("problem")
+        slug = state.get("problem")
         if slug is not None:
             self._metrics.http_problem(route, slug)
         if not access.isEnabledFor(logging.INFO):

@@ -1,15 +1,46 @@
 """What is known of a request: the service that answers it, who asks, and the prefix under which it came."""
 
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypedDict
 
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.lookup.caller import Caller
+from app.lookup.engine import LookupResult
 
-if TYPE_CHECKING:  # ``service`` stands above this package and builds it
+if TYPE_CHECKING:  # they stand above this module
+    from app.api.request_context import Refusal
     from app.service import Service
+
+
+class RequestState(TypedDict, total=False):
+    """``scope["state"]``: what is known of one request. Who writes a member, and who reads it:"""
+
+    refusal: "Refusal"
+    """Why the server refuses the request. The server; ``RequestContext``."""
+    replaced: bool
+    """The server answers in place of the application. The server; ``AccessLog``."""
+    root_path: str
+    """The prefix that a proxy publishes the service under. ``RootPath``; whoever writes a path into an answer."""
+    request_id: str
+    """``RequestContext`` and ``CachedState``; problem documents, headers, the log."""
+    head: bool
+    """Only the head of the answer is wanted. ``RequestContext``; the routes, by ``is_head``."""
+    caller: Caller
+    """Who asks, for turns, shares, quotas and metrics. ``Callers``; the routes, by ``caller_of``."""
+    logged_caller: str
+    """What the log calls it: the name of its key, else its address. ``Callers``; ``AccessLog``."""
+    deferred: Callable[[Scope, Receive, Send], Awaitable[None]]
+    """The response of a route that waits. ``DeferredResponse``; ``RequestContext``."""
+    status: int
+    """Once the response has begun. Whoever sends it; ``AccessLog``."""
+    problem: str
+    """The slug of the problem that is the answer. ``problem``; ``AccessLog``."""
+    route: str
+    """The route for log and metric, where FastAPI's is not it. ``CachedState``, long polls; ``AccessLog``."""
+    results: dict[int, LookupResult]
+    """What a lookup has brought. The routes; ``AccessLog``."""
 
 
 def service_of(request: Request) -> "Service":

@@ -175,10 +175,10 @@ class _Stream:
 
     def _sendable(self, id_: int) -> Answer | None:
         """What to send of a message now; None where nothing is known yet."""
-        view = self._watcher.snapshot(id_)
-        if isinstance(view.answer, MessageRecord):
-            return view.answer if view.serves(self._subscription.detail) else None
-        failure = view.answer or view.failure
+        snapshot = self._watcher.snapshot(id_)
+        if isinstance(snapshot.answer, MessageRecord):
+            return snapshot.answer if snapshot.serves(self._subscription.detail) else None
+        failure = snapshot.answer or snapshot.failure
         # Only this replica stops: the next one knows the message, or asks for it.
         return None if self._subscription.over and isinstance(failure, Overloaded) else failure
 
@@ -188,8 +188,8 @@ class _Stream:
         return b"event: problem\ndata: " + dump(failure_entry(scope, id_, answer)) + b"\n\n"
 
     def _is_settled(self, id_: int) -> bool:
-        view = self._watcher.snapshot(id_)
-        return view.settled and view.serves(self._subscription.detail)
+        snapshot = self._watcher.snapshot(id_)
+        return snapshot.settled and snapshot.serves(self._subscription.detail)
 
 
 async def _send_some(send: Send, events: bytes) -> None:

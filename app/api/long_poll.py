@@ -66,40 +66,42 @@ class _Wait:
         return found[self._subscription.ids[0]].source
 
     def _is_over(self, scope: Scope) -> bool:
-        view = self._watcher.snapshot(self._subscription.ids[0])
-        return _is_hopeless(view) or _is_new(view, self._subscription.detail, if_none_match(scope))
+        snapshot = self._watcher.snapshot(self._subscription.ids[0])
+        return _is_hopeless(snapshot) or _is_new(snapshot, self._subscription.detail, if_none_match(scope))
 
     def _response(self, scope: Scope, source: Source) -> Response:
         if self._subscription.revoked:
             return unauthenticated(scope)
         (id_,), detail = self._subscription.ids, self._subscription.detail
-        view = self._watcher.snapshot(id_)
+        snapshot = self._watcher.snapshot(id_)
         if (
-            isinstance(view.answer, MessageRecord)
-            and view.serves(detail)
-            and (_is_new(view, detail, if_none_match(scope)) or not _is_hopeless(view))
+            isinstance(snapshot.answer, MessageRecord)
+            and snapshot.serves(detail)
+            and (_is_new(snapshot, detail, if_none_match(scope)) or not _is_hopeless(snapshot))
         ):
-            answer = LookupResult(view.answer, self._watcher.age(view), 0.0, source)
-            return state_response(scope, state_body(view.answer, detail), answer, keep=False)
-        if isinstance(view.answer, MessageNotFound):
-            return failure_problem(scope, id_, view.answer)
+            answer = LookupResult(snapshot.answer, self._watcher.age(snapshot), 0.0, source)
+            return state_response(scope, state_body(snapshot.answer, detail), answer, keep=False)
+        if isinstance(snapshot.answer, MessageNotFound):
+            return failure_problem(scope, id_, snapshot.answer)
         # Without a failure only the detail is missing, which nobody had the time to bring.
-        return failure_problem(scope, id_, view.failure or DeadlinePassed("the wait is over"))
+        return failure_problem(scope, id_, snapshot.failure or DeadlinePassed("the wait is over"))
 
 
-def _is_new(view: Snapshot, detail: bool, known: str | None) -> bool:
+def _is_new(snapshot: Snapshot, detail: bool, known: str | None) -> bool:
     """Whether the state is what the caller waits for: no longer pending, or no longer the one that it has."""
-    if not isinstance(view.answer, MessageRecord) or not view.serves(detail):
+    if not isinstance(snapshot.answer, MessageRecord) or not snapshot.serves(detail):
         return False
-    meaning = view.answer.meaning
+    meaning = snapshot.answer.meaning
     if known is None:
         return meaning.outcome is not Outcome.PENDING
-    return meaning.final or not matches(known, etag(state_body(view.answer, detail)))
+    return meaning.final or not matches(known, etag(state_body(snapshot.answer, detail)))
 
 
-def _is_hopeless(view: Snapshot) -> bool:
+def _is_hopeless(snapshot: Snapshot) -> bool:
     """Whether waiting makes no sense: nothing will change within a minute."""
-    return isinstance(view.answer, MessageNotFound) or isinstance(view.failure, CredentialsRejected | AccountLocked)
+    return isinstance(snapshot.answer, MessageNotFound) or isinstance(
+        snapshot.failure, CredentialsRejected | AccountLocked
+    )
 
 
 async def _close_when_gone(receive: Receive, subscription: Subscription) -> None:

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from app.api.catalogue import CATALOGUE, COMMON
-from app.api.context import root_path_of
+from app.api.context import RequestState, root_path_of
 from app.api.schemas import MAX_MISTAKES
 from app.lookup.failures import LookupFailure, MessageNotFound
 
@@ -47,7 +47,7 @@ def problem(
 ) -> Response:
     """The response for a problem type of the catalogue. ``retry_after`` in seconds, rounded up."""
     row = CATALOGUE[slug]
-    state = scope.setdefault("state", {})
+    state: RequestState = scope.setdefault("state", {})
     state["problem"] = slug
     path = quote(_without_token(scope["path"]), safe="/:@!$&'()*+,;=~", errors="replace")
     root_path = root_path_of(scope)

@@ -16,12 +16,13 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api.access_log import AccessLog, Ended
+from app.api.context import RequestState
 from app.api.cors import Cors, Headers
 from app.api.health import Lifecycle
 from app.api.problems import problem
 from app.api.request_body import limited
 from app.telemetry.logs import request_id_of_log
-from app.telemetry.redaction import Own
+from app.telemetry.redaction import NotSecret
 from app.telemetry.tracing import hide_request, own_trace_id
 
 SECURITY_HEADERS = (
@@ -102,7 +103,7 @@ class EveryRequest:
                 if _REQUEST_ID.fullmatch(value):
                     return str(value.decode())
                 break
-        return Own(self._make_id())
+        return NotSecret(self._make_id())
 
     def headers(self, scope: Scope, own: Headers, *, preflight: bool = False) -> Headers:
         """The headers of a response that has these of its own. A preflight's say by themselves what is permitted."""
@@ -119,9 +120,7 @@ class EveryRequest:
 class RequestContext:
     """Answers one request after the other through the application inside.
 
-    ``scope["state"]`` holds what is known of the request: ``request_id``, the ``status`` once the response has begun,
-    ``head`` where only the head of the answer is wanted. HEAD is handed on as GET, of which the server sends the head
-    alone (RFC 9110, section 9.3.2).
+    HEAD is handed on as GET, of which the server sends the head alone (RFC 9110, section 9.3.2).
     """
 
     def __init__(self, app: ASGIApp, every: EveryRequest) -> None:
@@ -136,7 +135,7 @@ class RequestContext:
         started = perf_counter()
         every = self._every
         preflight = False
-        state = scope.setdefault("state", {})
+        state: RequestState = scope.setdefault("state", {})
         request_id = state["request_id"] = every.request_id(scope)
 
         async def send_in_context(message: Message) -> None:
@@ -153,7 +152,7 @@ class RequestContext:
         inside = scope
         try:
             if "refusal" in state:
-                refusal: Refusal = state["refusal"]
+                refusal = state["refusal"]
                 await problem(scope, refusal.slug, detail=refusal.detail)(scope, receive, send_in_context)
             elif every.cors is not None and every.cors.is_preflight(scope):
                 preflight = True

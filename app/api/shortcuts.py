@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.access import Callers
 from app.api.access_log import Ended
 from app.api.caching import Header, StateContent, wants_fresh
+from app.api.context import RequestState
 from app.api.request_context import EveryRequest
 from app.api.schemas import state_body
 from app.lookup.record import MAX_MESSAGE_ID, MessageRecord
@@ -78,7 +79,7 @@ class CachedState:
 
     async def _send(self, scope: Scope, send: Send, answer: _Answer, started: float) -> None:
         status, body, headers = answer
-        state = scope["state"]
+        state: RequestState = scope["state"]
         try:
             start = {"type": "http.response.start", "status": status, "headers": self._every.headers(scope, headers)}
             state["status"] = status
@@ -93,7 +94,7 @@ class CachedState:
         if asked is None:
             return None
         id_, detail = asked
-        state = scope.setdefault("state", {})
+        state: RequestState = scope.setdefault("state", {})
         if "refusal" in state or wants_fresh(scope) or not self._callers.identify(scope):
             return None
         quotas = self._service.quotas

@@ -4,7 +4,7 @@ At most ``max_in_flight`` workers run. The loop of each: next batch, permit, sen
 queue the follow-up request. Once the platform has replied and something waits, the worker sends the next batch
 while the reply is read beside it.
 
-Workers exist only while there is something to do: ``wake`` starts one, in the next turn of the event loop, so that
+Workers exist only while there is something to do: ``wake`` starts one, in the next iteration of the event loop, so that
 whatever one turn brings leaves as one request.
 """
 
@@ -33,13 +33,13 @@ from app.lookup.policy import Clock, Permit, Policy
 from app.lookup.queue import Batch, Queue
 from app.lookup.record import Cacheable
 from app.lookup.resolution import Findings, Request, RequestResult, Resolution
-from app.telemetry.redaction import Own
-from app.telemetry.tracing import serving
+from app.telemetry.redaction import NotSecret
+from app.telemetry.tracing import caller_spans
 
 UNPROVEN_CONCURRENCY = 2
 """Requests at a time until the platform has answered once: wrong credentials must not be tried many times."""
 CALLERS_PER_TURN = 25
-"""How many callers are woken in one turn of the event loop. A hundred who go on at once make a long turn in which
+"""How many callers are woken in one iteration of the event loop. A hundred who go on at once make a long turn in which
 nobody else is served, and come back all together with their next questions: then the service waits idly for the
 platform, and the platform for the service."""
 
@@ -161,7 +161,7 @@ class Dispatcher:
         return len(self._workers)
 
     def wake(self) -> None:
-        """Something waits: start a worker with the next turn of the loop, where there is a place for one."""
+        """Something waits: start a worker with the next iteration of the event loop, where there is a place for one."""
         if self._starting or not self._is_below_limit(len(self._workers) + 1):
             return
         self._starting = True
@@ -224,7 +224,7 @@ class Dispatcher:
         """Send one request of a batch, and see to its reply."""
         request = batch.resolution.request
         assert request is not None  # noqa: S101 - batches without one are not kept
-        serving.set(batch.spans)
+        caller_spans.set(batch.spans)
         sent = await self._send(batch, request)
         if isinstance(sent, LookupFailure):
             await self._resolve(batch, sent)
@@ -285,8 +285,8 @@ class Dispatcher:
     async def _read(self, batch: BatchInFlight, request: Request, permit: Permit, reply: Reply) -> None:
         """Read a reply, settle its permit, and see to what follows."""
         async with self._reading:
-            # Replies that come together are read one after the other, a turn of the loop for each: nobody waits for
-            # all of them.
+            # Replies that come together are read one after the other, an iteration of the event loop for each: nobody
+            # waits for all of them.
             await asyncio.sleep(0)
             outcome = _unless_all_rejected(await self._platform.read(request.asked, reply))
         failure = outcome if isinstance(outcome, LookupFailure) else None
@@ -302,7 +302,7 @@ class Dispatcher:
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, len(request.asked))
         if failure is not None:
             why = {"why": str(failure), "entries": len(request.asked)}
-            log.log(failure.log_level, "upstream request failed: %s", Own(failure.slug), extra={"fields": why})
+            log.log(failure.log_level, "upstream request failed: %s", NotSecret(failure.slug), extra={"fields": why})
             rejected = isinstance(failure, _REJECTIONS)
             if rejected and not self._policy.is_outdated(permit) and self._renew_credentials():
                 self.credentials_changed()

@@ -99,7 +99,7 @@ class Engine:
         ``on_result`` is called with each result as soon as it is there, while the platform may still work on others.
         """
         distinct = list(dict.fromkeys(ids))
-        cached = await self._cache.get_many(distinct, detail, serving=not fresh)
+        cached = await self._cache.get_many(distinct, detail, as_use=not fresh)
         now = self._clock()
         results: dict[int, LookupResult] = {}
         missing: list[int] = []
@@ -166,7 +166,7 @@ class Engine:
 
     async def report(self, reports: Sequence[MessageRecord]) -> None:
         """Take what the platform reports by itself: late, twice, in any order, and without parts and price."""
-        cached = await self._cache.get_many({report.id for report in reports}, serving=False)
+        cached = await self._cache.get_many({report.id for report in reports}, as_use=False)
         known: dict[int, Cacheable] = {id_: each.answer for id_, each in cached.items()}
         for report in reports:
             old = known.get(report.id)

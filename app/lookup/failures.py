@@ -228,5 +228,7 @@ class Overloaded(NotAsked):
     log_level = logging.WARNING
 
 
-KEPT: dict[str, type[AboutOneMessage]] = {kind.slug: kind for kind in (MessageNotFound, EntryRefused, EntryRejected)}
+CACHEABLE: dict[str, type[AboutOneMessage]] = {
+    kind.slug: kind for kind in (MessageNotFound, EntryRefused, EntryRejected)
+}
 """What a cache keeps of the failures, by slug."""

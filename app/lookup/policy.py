@@ -19,7 +19,7 @@ from app.lookup.failures import (
     NotAsked,
     Throttled,
 )
-from app.telemetry.redaction import Own
+from app.telemetry.redaction import NotSecret
 
 Clock = Callable[[], float]
 """Monotonic seconds."""
@@ -197,7 +197,7 @@ class CredentialLockout:
         self._reason = failure
         self._until = self._clock() + self._seconds
         self.held[failure.wording or ""] += 1
-        log.error("%s: nothing is sent for %g s", Own(failure.slug), self._seconds)
+        log.error("%s: nothing is sent for %g s", NotSecret(failure.slug), self._seconds)
 
 
 class Throttle:

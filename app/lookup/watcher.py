@@ -30,7 +30,7 @@ keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
 FIRST_ANSWER = 0.5
 """Seconds in which the first answer to a message may come from the replica that asks for it, before this one asks."""
 
-_TOLD = (Source.UPSTREAM, Source.JOINED)
+_PUBLISHED = (Source.UPSTREAM, Source.JOINED)
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +87,7 @@ class Watcher:
 
         def learn(id_: int, result: LookupResult) -> None:
             # What the platform's reply told, all who wait were told of.
-            if not (result.source in _TOLD and isinstance(result.answer, Cacheable)):
+            if not (result.source in _PUBLISHED and isinstance(result.answer, Cacheable)):
                 self.subscriptions.learn(id_, result.answer, result.age, result.ttl, detail)
 
         return await self._engine.lookup(ids, detail, fresh=fresh, caller=caller, on_result=learn)
@@ -212,7 +212,7 @@ class Watcher:
 
     def _ask(self, ids: dict[int, bool]) -> None:
         """Ask the platform, with or without detail."""
-        # Both start in the same turn of the loop, so that they share requests.
+        # Both start in the same iteration of the event loop, so that they share requests.
         for detail in (False, True):
             alike = [id_ for id_, wanted in ids.items() if wanted is detail]
             if alike:
@@ -262,14 +262,14 @@ class Watcher:
         others: dict[int, bool] = {}
         for id_, each in wanted.items():
             # An update may have come meanwhile, and is as good as what is in the store.
-            heard_at = max(self._asked_at(id_), known[id_].replied_at if id_ in known else -math.inf)
+            known_at = max(self._asked_at(id_), known[id_].replied_at if id_ in known else -math.inf)
             # The ages of one reply, as two replicas compute them, differ a little.
-            news = heard_at > each.asked_at + YOUNG * self._seconds
-            young = now - heard_at <= YOUNG * self._seconds
+            is_newer = known_at > each.asked_at + YOUNG * self._seconds
+            young = now - known_at <= YOUNG * self._seconds
             lacks_detail = due[id_] and not self.snapshot(id_).serves(detail=True)
-            if news and id_ in known and known[id_].replied_at == heard_at:
+            if is_newer and id_ in known and known[id_].replied_at == known_at:
                 self.subscriptions.on_update(id_, known[id_])
-            if news and not lacks_detail and (young or id_ not in leased):
+            if is_newer and not lacks_detail and (young or id_ not in leased):
                 leases.saved += 1
                 self._end_poll(id_)
             elif id_ in leased or lacks_detail or now - each.asked_at >= 2 * each.ttl + (0.5 + YOUNG) * self._seconds:

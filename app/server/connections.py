@@ -23,7 +23,7 @@ READ_BYTES = 256 * 1024
 """What one read from a socket brings at most: uvloop's and asyncio's buffers have this size."""
 LAST_READS = 18
 """Reads that may still come when the last room is used up: a new connection is read from before it can be paused, and
-each of the 16 listeners of the start accepts one in a turn of the event loop."""
+each of the 16 listeners of the start accepts one in an iteration of the event loop."""
 SMALL_READ_BYTES = 4096
 """Input that is read although there is no room: a request like most of them."""
 ROOM_SECONDS = 0.05

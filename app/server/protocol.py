@@ -47,7 +47,7 @@ IDLE, HEAD, BODY, ANSWERING, REFUSED, LINGERING = range(6)
 # Why reading is paused.
 _AHEAD, _UNREAD_BODY, _NO_ROOM = 1, 2, 4
 
-_KEPT = frozenset({b"origin", b"x-request-id", b"traceparent"})
+_REFUSAL_HEADERS = frozenset({b"origin", b"x-request-id", b"traceparent"})
 """What a refusal knows of a request whose head may be incomplete: the rest could be anything."""
 
 
@@ -542,7 +542,7 @@ class HttpProtocol(HttpToolsProtocol):
             scope["method"] = self.parser.get_method().decode("ascii")
         if self.headers:
             # Then the request line was complete.
-            scope["headers"] = [(name, value) for name, value in self.headers if name in _KEPT]
+            scope["headers"] = [(name, value) for name, value in self.headers if name in _REFUSAL_HEADERS]
             with contextlib.suppress(_Refused):
                 scope["path"], scope["raw_path"], _ = self._target(scope["method"])
         return scope

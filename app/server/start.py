@@ -19,7 +19,7 @@ from app.settings.loading import SettingsError, load_settings
 from app.settings.parsed import LOOPBACK_HOSTS
 from app.telemetry.log_writer import LogWriter
 from app.telemetry.logs import configure_logs
-from app.telemetry.redaction import Own
+from app.telemetry.redaction import NotSecret
 
 EXIT_BAD_START = 2
 LISTENERS = 16
@@ -56,20 +56,20 @@ def main() -> None:
         output.flush()
         sys.exit(EXIT_BAD_START)
     for line in settings.alarms():
-        log.error("%s", Own(line))
+        log.error("%s", NotSecret(line))
     for line in [*warnings, *tracing.warnings(os.environ)]:
-        log.warning("%s", Own(line))
+        log.warning("%s", NotSecret(line))
     if settings.api_keys is not None:
         # So that a key put in wrongly is noticed before its caller is turned away.
-        log.info("callers with a key: %s", Own(", ".join(settings.api_keys.names)))
+        log.info("callers with a key: %s", NotSecret(", ".join(settings.api_keys.names)))
     log.info("effective settings", extra={"fields": {"settings": settings.shown()}})
     host, port = listener.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
-    log.info("listening on http://%s:%s - browse http://%s:%s/docs", Own(shown), port, Own(shown), port)
+    log.info("listening on http://%s:%s - browse http://%s:%s/docs", NotSecret(shown), port, NotSecret(shown), port)
     if settings.host in LOOPBACK_HOSTS:
         log.info("only this machine, or container, gets there: HOST is a loopback address")
     Server(app, settings.shutdown_grace).run(sockets=[listener, *(listener.dup() for _ in range(LISTENERS - 1))])
-    output.tell_losses()
+    output.report_losses()
     output.flush()
 
 

@@ -14,7 +14,7 @@ from app.settings import parsed
 from app.settings.addresses import Network
 from app.settings.parsed import InvalidValue
 from app.settings.sources import DEFAULT_FOLDER
-from app.telemetry.redaction import MIN_SECRET, Own
+from app.telemetry.redaction import MIN_SECRET, NotSecret
 
 ROTATING: dict[str, type[parsed.Secret]] = {
     "upstream_token": parsed.Secret,
@@ -277,7 +277,7 @@ def _shown(value: object) -> object:
             # Not taken for the service's own: it may hold a secret, put there by mistake.
             return value.without_query
         case tuple():
-            return Own(", ".join(map(str, value))) if value else None
+            return NotSecret(", ".join(map(str, value))) if value else None
         case str() | ZoneInfo():
-            return Own(value)
+            return NotSecret(value)
     return value

@@ -12,7 +12,7 @@ from pathlib import Path
 from app.settings.fields import ROTATING, Settings
 from app.settings.parsed import ApiKeys, InvalidValue, Secret, WebhookToken
 from app.settings.sources import in_quotes, read_secret
-from app.telemetry.redaction import Own
+from app.telemetry.redaction import NotSecret
 
 LOOK_SECONDS = 1.5
 """Between two looks; a change counts at the second, so it is noticed within 3 s and one event-loop hiccup."""
@@ -77,7 +77,7 @@ class Secrets:
         if changed:
             self._seen = self._all_parts()
             self.api_keys = self._api_keys()
-            log.info("read anew from files: %s", Own(", ".join(name.upper() for name in changed)))
+            log.info("read anew from files: %s", NotSecret(", ".join(name.upper() for name in changed)))
         return changed
 
     def _read(self, name: str) -> Secret | None:
@@ -96,7 +96,7 @@ class Secrets:
             self._complained.discard(name)
         elif expected and name not in self._complained:
             self._complained.add(name)
-            log.warning("the file of %s %s: its former value stays in force", Own(name.upper()), Own(wrong))
+            log.warning("the file of %s %s: its former value stays in force", NotSecret(name.upper()), NotSecret(wrong))
         return value
 
     def _api_keys(self) -> ApiKeys | None:

@@ -86,7 +86,7 @@ class LogWriter:
             time.sleep(GATHER_SECONDS / 4)
         return self._is_idle
 
-    def tell_losses(self) -> None:
+    def report_losses(self) -> None:
         """One line about those that are lost, once lines are written again; something has to call it now and then."""
         lost = self.lost - self._told
         if lost and not (self._fails or self._is_full):

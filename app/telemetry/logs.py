@@ -14,7 +14,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import NamedTuple, Protocol
 
-from app.telemetry.redaction import Own, Redact, Redactor, message_of, searched
+from app.telemetry.redaction import NotSecret, Redact, Redactor, message_of, searched
 
 request_id_of_log: ContextVar[str | None] = ContextVar("request_id_of_log", default=None)
 """The id of the request that the current task works for."""
@@ -65,7 +65,7 @@ class JsonFormatter(logging.Formatter):
 
     def access_line(self, line: AccessLine) -> str:
         """The line of a request as ``format`` writes it, without a record of the logging package."""
-        request_id = line.request_id if isinstance(line.request_id, Own) else self._redact(line.request_id)
+        request_id = line.request_id if isinstance(line.request_id, NotSecret) else self._redact(line.request_id)
         caller = "null" if line.caller is None else _quoted(line.caller)
         more = "" if line.trace_id is None else f', "trace_id": {_quoted(line.trace_id)}'
         if line.source is not None:
@@ -90,9 +90,9 @@ class JsonFormatter(logging.Formatter):
         }
         request_id = request_id_of_log.get()
         if request_id:
-            entry["request_id"] = request_id if isinstance(request_id, Own) else self._redact(request_id)
+            entry["request_id"] = request_id if isinstance(request_id, NotSecret) else self._redact(request_id)
         for name, value in getattr(record, "fields", _NO_FIELDS).items():
-            own = name in OWN_FIELDS or isinstance(value, Own)
+            own = name in OWN_FIELDS or isinstance(value, NotSecret)
             entry[name] = value if own else searched(value, self._redact)
         if record.exc_info:
             entry["exception"] = self._redact(self.formatException(record.exc_info))

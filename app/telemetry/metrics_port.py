@@ -29,7 +29,7 @@ PIECE_SAMPLES = 100
 """Samples that are written in one piece, which takes about a millisecond."""
 PAUSE_SECONDS = 0.0005
 """Between pieces, for the service's loop. Python takes the interpreter from a thread only after 5 ms, each time that
-the loop lets go of it for a moment, so that a whole scrape may come into one turn of the loop."""
+the loop lets go of it for a moment, so that a whole scrape may come into one iteration of the event loop."""
 
 _EOF = b"# EOF\n"
 
@@ -59,8 +59,8 @@ class MetricsPort:
     async def serve(self, listener: socket.socket) -> None:
         """Accept connections until cancelled."""
         asyncio.get_running_loop().set_exception_handler(_tell)
-        # What asyncio calls backlog is also how often it tries to accept in one turn of the loop, even where there is
-        # no descriptor: a hundred tries and warnings a second, and more with each second.
+        # What asyncio calls backlog is also how often it tries to accept in one iteration of the event loop, even where
+        # there is no descriptor: a hundred tries and warnings a second, and more with each second.
         server = await asyncio.start_server(self._accept, sock=listener, limit=MAX_HEAD_BYTES, backlog=1)
         listener.listen(BACKLOG)
         async with server:

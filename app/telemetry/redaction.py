@@ -21,7 +21,7 @@ _OWN_PREFIX = f"{OWN_LOGGERS}."
 Redact = Callable[[str], str]
 
 
-class Own(str):
+class NotSecret(str):
     """An argument or field that is the service's own text, as a problem's slug or the name of a setting."""
 
     __slots__ = ()
@@ -47,7 +47,7 @@ class _Searched:
         self._redact = redact
 
     def __str__(self) -> str:
-        return str(self._value) if isinstance(self._value, Own) else self._redact(str(self._value))
+        return str(self._value) if isinstance(self._value, NotSecret) else self._redact(str(self._value))
 
     def __repr__(self) -> str:
         return self._redact(repr(self._value))
@@ -58,7 +58,7 @@ _TEXTUAL = (str, bytes, BaseException, list, tuple, dict, set, frozenset)
 
 def searched(value: object, redact: Redact) -> object:
     """A field's value less the secrets in it, the names of a mapping's members aside."""
-    if isinstance(value, Own | bool | int | float | None):
+    if isinstance(value, NotSecret | bool | int | float | None):
         return value
     if isinstance(value, Mapping):
         return {name: searched(each, redact) for name, each in value.items()}

@@ -16,7 +16,7 @@ from opentelemetry import propagate, trace
 
 ENDPOINT_VARIABLES = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
-serving: ContextVar[Sequence[object]] = ContextVar("serving", default=())
+caller_spans: ContextVar[Sequence[object]] = ContextVar("caller_spans", default=())
 """The spans of the callers that the current request to the platform is for."""
 
 HIDDEN = "REDACTED"
@@ -92,7 +92,7 @@ def client_span(entries: int) -> Iterator[dict[str, str]]:
 
     The span is a trace of its own: one upstream request serves many callers, and belongs to none of them.
     """
-    links = [trace.Link(span) for span in serving.get() if isinstance(span, trace.SpanContext)]
+    links = [trace.Link(span) for span in caller_spans.get() if isinstance(span, trace.SpanContext)]
     if not links:
         yield {}
         return

@@ -17,7 +17,7 @@ from app import __version__
 from app.lookup.failures import InvalidReply, LookupFailure, ServerError, UnexpectedStatus
 from app.lookup.policy import Clock
 from app.lookup.record import Answer
-from app.telemetry.tracing import client_span, serving
+from app.telemetry.tracing import caller_spans, client_span
 from app.upstream.body import LONG_BODY, load, read_body, read_error, text_of
 from app.upstream.credentials import Account, Credentials
 from app.upstream.errors import clean_message
@@ -106,7 +106,7 @@ class UpstreamClient:
     async def send(self, asked: Mapping[int, bool]) -> UnreadReply | LookupFailure:
         """Ask for several ids (each with whether detail is wanted) in one request. Returns the reply, still unread."""
         try:
-            span = client_span(len(asked)) if serving.get() else _UNTRACED
+            span = client_span(len(asked)) if caller_spans.get() else _UNTRACED
             with span as headers, self._connections.lease() as transport:
                 # httpx has no limit for a whole request, only for each wait on the socket.
                 async with asyncio.timeout(self._attempt_timeout):

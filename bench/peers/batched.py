@@ -52,7 +52,7 @@ def expires(_id: int, answer: Answer, now: float) -> float:
 
 
 class States(DataLoader[int, Answer | None]):
-    """Collects the ids that are asked for in one turn of the loop."""
+    """Collects the ids that are asked for in one iteration of the event loop."""
 
     def __init__(self, client: httpx.AsyncClient, cache: TLRUCache[int, Answer]) -> None:
         super().__init__(max_batch_size=BATCH_SIZE, cache=False)

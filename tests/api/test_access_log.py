@@ -53,7 +53,7 @@ async def test_each_request_has_one_line_that_tells_it_all(client: httpx.AsyncCl
     }
 
 
-async def test_a_batchs_line_has_its_dearest_source_and_the_entries_sent(client: httpx.AsyncClient) -> None:
+async def test_a_batchs_line_has_its_costliest_source_and_the_entries_sent(client: httpx.AsyncClient) -> None:
     await client.get("/messages/82216/state")
     stream = log_into()
     await client.post("/messages/states", json={"ids": [82216, 1, 2]})

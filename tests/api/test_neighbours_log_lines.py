@@ -48,7 +48,7 @@ async def test_one_line_that_cannot_be_written_harms_no_other_request(
     answers = await asyncio.gather(*asked)
     assert [answer.status_code for answer in answers] == [200] * len(IDS)
     assert len(platform.requests) == 1
-    # A line may be written a turn of the event loop after its request has ended.
+    # A line may be written an iteration of the event loop after its request has ended.
     await asyncio.sleep(0)
     assert sorted(handler.lines) == [id_ for id_ in IDS if id_ != breaks]
     count = "http_request_duration_seconds_count"

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.collectors import shared_cache_metrics
 from app.lookup.failures import MessageNotFound
 from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import STATES, Cacheable, MessageRecord
@@ -96,6 +97,8 @@ async def test_who_writes_too_late_learns_what_is_final(shared_redis: RedisServe
 
     assert found.answer == MessageRecord(1, "read", WHEN)
     assert ours.hits == {"memory": 1}
+    counted = {family.name: [sample.value for sample in family.samples] for family in shared_cache_metrics(ours)()}
+    assert counted["message_state_cache_hits"] == [1, 0]
     await ours.aclose()
     await theirs.aclose()
 

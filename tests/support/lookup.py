@@ -150,7 +150,7 @@ async def ask(
 
 
 async def at_once(engine: Engine, ids: Iterable[int], *, detail: bool = False) -> list[LookupResult]:
-    """One caller for each id, all starting in the same turn of the loop."""
+    """One caller for each id, all starting in the same iteration of the event loop."""
     found = await asyncio.gather(*(engine.lookup([id_], detail) for id_ in ids))
     return [each for answers in found for each in answers.values()]
 

@@ -10,11 +10,12 @@ from app.lookup.record import Cacheable
 class Cache(Protocol):
     """A store of answers that forgets what is too old."""
 
-    async def get_many(self, ids: Collection[int], detail: bool = False, *, serving: bool = True) -> dict[int, Cached]:
+    async def get_many(self, ids: Collection[int], detail: bool = False, *, as_use: bool = True) -> dict[int, Cached]:
         """What is known and still good, for those ids of which something is.
 
         ``detail``: whether it is wanted, for a cache that can look for it in a second place. What comes back may
-        still be without it. ``serving``: whether it saves a request, for a cache that counts them.
+        still be without it. ``as_use``: whether this read counts as a use, for the order in which answers
+        make room and for ``saved``.
         """
 
     def at_hand(self, id_: int, detail: bool) -> Cached | None:

@@ -51,10 +51,10 @@ class MemoryCache:
         """Whether an answer may still be served."""
         return cached.is_good(self._clock())
 
-    async def get_many(self, ids: Collection[int], detail: bool = False, *, serving: bool = True) -> dict[int, Cached]:
+    async def get_many(self, ids: Collection[int], detail: bool = False, *, as_use: bool = True) -> dict[int, Cached]:
         """What is known and still good."""
         del detail
-        get = self.get if serving else self.peek
+        get = self.get if as_use else self.peek
         found = {}
         for id_ in ids:
             cached = get(id_)

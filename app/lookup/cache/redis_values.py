@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from app.lookup.failures import KEPT, AboutOneMessage, MessageNotFound
+from app.lookup.failures import CACHEABLE, AboutOneMessage, MessageNotFound
 from app.lookup.record import Cacheable, MessageRecord, Outcome, documented, is_word
 
 _FOUND = re.compile(
@@ -36,7 +36,7 @@ _FOUND = re.compile(
 )
 
 
-class Told(NamedTuple):
+class SharedAnswer(NamedTuple):
     """An answer that another replica got, the seconds since the platform's reply, and where it was told the seconds
     that its state had lasted then."""
 
@@ -69,7 +69,7 @@ def encode_seen(answer: Cacheable, lasted_ms: int) -> bytes:
     return b"%d|%c|%b" % (lasted_ms, head[2], state)
 
 
-def decode(id_: int, found: object) -> Told | None:
+def decode(id_: int, found: object) -> SharedAnswer | None:
     """The answer that the server found, with its age by the server's clock; None where 0.1 misread the platform.
 
     Raises ValueError for what this version cannot read.
@@ -79,7 +79,9 @@ def decode(id_: int, found: object) -> Told | None:
         raise ValueError("another version, or not one of ours")
     age = max(int(match["lifetime"]) - int(match["left"]), 0) / 1000
     answer = _answer(id_, match)
-    return None if answer is None else Told(answer, age, int(match["lasted"]) / 1000 if match["lasted"] else None)
+    return (
+        None if answer is None else SharedAnswer(answer, age, int(match["lasted"]) / 1000 if match["lasted"] else None)
+    )
 
 
 def _answer(id_: int, match: re.Match[str]) -> Cacheable | None:
@@ -87,9 +89,9 @@ def _answer(id_: int, match: re.Match[str]) -> Cacheable | None:
         return MessageNotFound("another replica was told so", upstream_message=match["state"] or None)
     if match["kind"] == "e":
         slug, _, text = match["state"].partition(" ")
-        if slug not in KEPT:
+        if slug not in CACHEABLE:
             raise ValueError("a problem of another version")
-        return KEPT[slug]("another replica was told so", upstream_message=text or None)
+        return CACHEABLE[slug]("another replica was told so", upstream_message=text or None)
     changed_at = datetime.fromisoformat(match["changed"]) if match["changed"] else None
     if not match["state"] or (changed_at is not None and changed_at.tzinfo is None):
         raise ValueError("half a value")

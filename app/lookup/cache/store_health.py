@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from app.lookup.policy import Clock
-from app.telemetry.redaction import Own
+from app.telemetry.redaction import NotSecret
 
 LATE_TURNS = 3
 
@@ -70,12 +70,12 @@ class Health:
         self._row = 0
         if self._until is not None:
             self._until = None
-            log.info("%s", Own(self._found))
+            log.info("%s", NotSecret(self._found))
 
     def failed(self, why: str, *, at_once: bool = False) -> None:
         """Record a failure; ``at_once``: it begins the pause by itself."""
         self._row += 1
         if at_once or self._until is not None or self._row >= self.FAILURES_IN_A_ROW:
             if self._until is None:
-                log.warning("%s (%s)", Own(self._lost), why)
+                log.warning("%s (%s)", NotSecret(self._lost), why)
             self._until = self._clock() + self.PAUSE

@@ -69,9 +69,9 @@ class TwoLevelCache:
         self.misses = 0
         self.dropped = 0
 
-    async def get_many(self, ids: Collection[int], detail: bool = False, *, serving: bool = True) -> dict[int, Cached]:
+    async def get_many(self, ids: Collection[int], detail: bool = False, *, as_use: bool = True) -> dict[int, Cached]:
         """What is known and still good. Who wants detail gets it from the store where memory has the state alone."""
-        found = await self._memory.get_many(ids, serving=serving)
+        found = await self._memory.get_many(ids, as_use=as_use)
         missing = [id_ for id_ in ids if id_ not in found or not serves(found[id_].answer, detail)]
         self.hits["memory"] += len(ids) - len(missing)
         if not missing:
@@ -80,7 +80,7 @@ class TwoLevelCache:
             read = await self._read(missing)
             for id_ in missing:
                 # Memory first: the platform may have answered somebody else meanwhile.
-                cached = (self._memory.get(id_) if serving else self._memory.peek(id_)) or read.get(id_)
+                cached = (self._memory.get(id_) if as_use else self._memory.peek(id_)) or read.get(id_)
                 if cached is not None:
                     found[id_] = cached
         served = sum(id_ in found and serves(found[id_].answer, detail) for id_ in missing)
@@ -124,7 +124,7 @@ class TwoLevelCache:
         trip = self._gathering
         trip.wanted.update(dict.fromkeys(ids))
         if self._reading is None:
-            # A task starts with the next turn of the loop, after everybody who asks in this one.
+            # A task starts with the next iteration of the event loop, after everybody who asks in this one.
             self._reading = asyncio.get_running_loop().create_task(self._read_gathered())
         # Shielded: a caller that leaves takes nothing from the others.
         return await asyncio.shield(trip.found)

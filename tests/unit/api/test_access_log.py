@@ -1,4 +1,4 @@
-"""When requests are told: at once, or together with others that end in the same turn of the event loop."""
+"""When requests are told: at once, or together with others that end in the same iteration of the event loop."""
 
 import asyncio
 import logging

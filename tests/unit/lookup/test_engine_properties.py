@@ -53,7 +53,7 @@ CALLS = st.lists(
     st.builds(
         Call,
         caller=st.sampled_from(CALLERS),
-        # Whole steps bring callers together in one turn of the loop.
+        # Whole steps bring callers together in one iteration of the event loop.
         at=st.one_of(st.sampled_from([0.0, 0.02, 1.0]), TIMES),
         ids=st.lists(IDS, min_size=1, max_size=8),
         detail=st.booleans(),

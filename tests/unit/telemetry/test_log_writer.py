@@ -77,12 +77,12 @@ def test_a_pipe_that_nobody_reads_costs_lines_and_no_time(pipe: Pipe, monkeypatc
     assert writer.stuck_seconds > 0
     # One is being written, eight wait.
     assert writer.lost == 12
-    writer.tell_losses()
+    writer.report_losses()
     assert told == []
     pipe.read(filled)
     assert writer.flush()
-    writer.tell_losses()
-    writer.tell_losses()
+    writer.report_losses()
+    writer.report_losses()
     assert told == ["12 log lines are lost: standard error did not take them"]
     assert pipe.read(99) == b"0123456789\n" * 9
 
@@ -99,7 +99,7 @@ def test_the_loss_is_told_where_the_lines_are_missing(pipe: Pipe, monkeypatch: p
         writer.write(f"line {number}\n")
     pipe.read(filled)
     assert writer.flush()
-    writer.tell_losses()
+    writer.report_losses()
     writer.write("line 21\n")
     assert writer.flush()
     written = [*(f"line {number}" for number in range(6)), "15 log lines are lost: standard error did not take them"]
@@ -154,13 +154,13 @@ def test_a_full_disk_costs_the_lines_that_do_not_fit_and_harms_none_after_them(
     writer.flush()
     writer.write("is lost\n")
     writer.flush()
-    writer.tell_losses()
+    writer.report_losses()
     assert (writer.lost, told) == (2, [])
     refusing(None)
     writer.write("is whole\n")
     assert writer.flush()
     assert pipe.read(17) == b"fits\nis\nis whole\n"
-    writer.tell_losses()
+    writer.report_losses()
     assert told == ["2 log lines are lost: standard error did not take them"]
 
 

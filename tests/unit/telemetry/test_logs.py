@@ -10,7 +10,7 @@ from urllib.parse import quote, quote_plus
 import pytest
 
 from app.telemetry.logs import configure_logs, request_id_of_log
-from app.telemetry.redaction import REDACTED, Own
+from app.telemetry.redaction import REDACTED, NotSecret
 
 pytestmark = pytest.mark.usefixtures("own_logging")
 
@@ -129,7 +129,7 @@ def test_a_login_that_is_one_of_our_own_words_breaks_no_line(login: str) -> None
 
 def test_our_own_sentence_is_left_alone_and_what_comes_with_it_is_not() -> None:
     stream = log_into("json", "info", "upstream", "request")
-    slug = Own("upstream-timeout")
+    slug = NotSecret("upstream-timeout")
     fields = {"request_id": "a-request", "text": ["an upstream"], "more": {"request": "request"}, "why": "the request"}
     logging.getLogger("app.x").info("upstream request failed: %s, %s", slug, "upstream", extra={"fields": fields})
     logged = entry(stream)

@@ -304,7 +304,7 @@ async def test_8_mib_of_whatever_take_little_memory_and_nobodys_time(status: int
 
 
 async def little_memory_and_time(run: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Checks that something takes no turn of the loop more than 50 ms of CPU, and no more than 20 MiB.
+    """Checks that something takes no iteration of the event loop more than 50 ms of CPU, and no more than 20 MiB.
 
     Time is the better one of two runs, since other processes slow one down; memory is measured apart, which takes time.
     """
@@ -320,7 +320,7 @@ async def little_memory_and_time(run: Callable[[], Coroutine[Any, Any, object]])
 
 
 async def longest_turn(run: Callable[[], Coroutine[Any, Any, object]]) -> float:
-    """How much CPU the longest turn of the loop takes, in seconds."""
+    """How much CPU the longest iteration of the event loop takes, in seconds."""
     longest = 0.0
     task = asyncio.create_task(run())
     while not task.done():

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.lookup.cache.redis_values import Told, decode, encode, encode_seen
-from app.lookup.failures import KEPT, EntryRefused, EntryRejected, LookupFailure, MessageNotFound
+from app.lookup.cache.redis_values import SharedAnswer, decode, encode, encode_seen
+from app.lookup.failures import CACHEABLE, EntryRefused, EntryRejected, LookupFailure, MessageNotFound
 from app.lookup.lifetimes import Lifetimes
 from app.lookup.record import MAX_MESSAGE_ID, STATES, Cacheable, MessageRecord
 
@@ -32,7 +32,7 @@ def test_a_record_is_read_as_it_was_written(record: MessageRecord) -> None:
     lifetime = int(LIFETIMES.of(record) * 1000)
     told = decode(record.id, b"%d %s" % (lifetime - 500, encode(record, lifetime)))
 
-    assert told == Told(record, 0.5, None)
+    assert told == SharedAnswer(record, 0.5, None)
     assert isinstance(told.answer, MessageRecord)
     if record.changed_at is not None and told.answer.changed_at is not None:
         assert told.answer.changed_at.isoformat() == record.changed_at.isoformat()
@@ -40,7 +40,7 @@ def test_a_record_is_read_as_it_was_written(record: MessageRecord) -> None:
 
 def test_how_long_a_state_had_lasted_stands_before_the_value() -> None:
     value = encode(MessageRecord(1, "send"), 62_000)
-    assert decode(1, b"60500 34000 " + value) == Told(MessageRecord(1, "send"), 1.5, 34.0)
+    assert decode(1, b"60500 34000 " + value) == SharedAnswer(MessageRecord(1, "send"), 1.5, 34.0)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_the_examples_in_the_modules_words() -> None:
 TEXTS = st.none() | st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=200).filter(str.strip)
 
 
-@given(st.sampled_from(list(KEPT)), TEXTS)
+@given(st.sampled_from(list(CACHEABLE)), TEXTS)
 def test_an_error_text_of_one_message_is_read_as_it_was_written(slug: str, text: str | None) -> None:
-    failure = KEPT[slug]("why", upstream_message=text)
+    failure = CACHEABLE[slug]("why", upstream_message=text)
     told = decode(1, b"500 " + encode(failure, 2000))
     assert told is not None
     assert type(told.answer) is type(failure)
