@@ -137,6 +137,16 @@ ROWS: list[tuple[str, list[Panel]]] = [
                     (_gauge(f"{M}_log_stuck_seconds"), "seconds, {{instance}}"),
                 ],
             ),
+            (
+                "Cache of two levels: hits, misses, dropped writes",
+                "Nothing where CACHE_URL is memory.",
+                "reqps",
+                [
+                    (_rate(f"{M}_cache_hits_total", by="level"), "{{level}}"),
+                    (_rate(f"{M}_cache_misses_total"), "missed"),
+                    (_rate(f"{M}_cache_writes_dropped_total"), "writes dropped"),
+                ],
+            ),
             ("Versions", "", "short", [(_gauge(f"{M}_build_info", by="version", how="count"), "{{version}}")]),
         ],
     ),
