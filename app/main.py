@@ -17,7 +17,7 @@ from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest, RequestContext
-from app.api.shortcuts import install_cached_state, install_direct_route
+from app.api.shortcuts import Application, install_cached_state, install_direct_route
 from app.lookup.policy import Clock
 from app.service import build_service
 from app.settings import Settings
@@ -38,7 +38,7 @@ def create_app(
     every_half_second: Callable[[], None] = lambda: None,
     jitter: Callable[[float, float], float] = random.uniform,
     output: LogWriter | None = None,
-) -> FastAPI:
+) -> Application:
     """The application for these settings; its service is ``app.state.service``.
 
     Nothing is opened before the lifespan starts. For the other parameters see ``build_service``.
@@ -62,7 +62,7 @@ def create_app(
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
     every = EveryRequest(service.lifecycle, AccessLog(service.metrics), cors)
     callers = Callers(service.secrets, settings.trusted_proxies)
-    app = FastAPI(
+    app = Application(
         title="message-state-proxy",
         summary="What became of an SMS message",
         version=__version__,
@@ -76,14 +76,14 @@ def create_app(
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
     install_direct_route(app, messages.get_message_state)
-    # The middleware, from the inside out.
+    # The middleware, from the inside out; the last two stand before FastAPI.
     app.add_middleware(Access, callers)
     app.add_middleware(Compression)
     app.add_middleware(RequestContext, every)
     if not tracing.usable():  # FastAPI makes the span of a request
         install_cached_state(app, messages.get_message_state, callers, every)
     if settings.root_path:
-        app.add_middleware(RootPath, settings.root_path)
+        app.put_before(RootPath, settings.root_path)
     install_handlers(app)
     install_openapi(
         app,

@@ -66,18 +66,23 @@ class AccessLog:
 
     def _write_ended(self) -> None:
         ended, self._ended = self._ended, []
+        lines: list[str] = []
+        sole = None
         for request in ended:
             try:
                 line = self._count(request)
                 if line is None:
                     continue
-                sole = sole_json_handler()
+                sole = sole or sole_json_handler()
                 if sole is None:
                     hand_to_loggers(line)
                 else:
-                    sole[0].write(f"{sole[1].access_line(line)}\n")
+                    lines.append(sole[1].access_line(line))
             except Exception:
                 log.exception("unhandled error while logging a request")
+        if sole is not None and lines:
+            lines.append("")
+            sole[0].write("\n".join(lines))
 
     def _count(self, request: Ended) -> AccessLine | None:
         """Count a request. Returns what its line says; None where nobody wants to know."""

@@ -1,14 +1,15 @@
 """Shortcuts past FastAPI for what frontends ask all day: the state of one message, by a plain GET.
 
-``CachedState`` answers from memory, outside of all middleware but ``RootPath``. ``DirectRoute`` answers the rest: it
-calls the endpoint without FastAPI's parsing of parameters. Either answers byte for byte as the ordinary way would, and
-hands on what it cannot answer so. What they gain and rely on: ``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
+``CachedState`` answers from memory, before FastAPI and all middleware but ``RootPath``. ``DirectRoute`` answers the
+rest: it calls the endpoint without FastAPI's parsing of parameters. Either answers byte for byte as the ordinary way
+would, and hands on what it cannot answer so. What they gain and rely on:
+``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
 """
 
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from time import perf_counter, time
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import RouteContext, iter_route_contexts
@@ -54,6 +55,22 @@ class _StatePath:
         if found is None or detail is None or (id_ := int(found[1])) > MAX_MESSAGE_ID:
             return None
         return id_, detail
+
+
+class Application(FastAPI):
+    """FastAPI, and what stands before it: an application of FastAPI's has five layers outside of its middleware."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._first: ASGIApp = super().__call__
+
+    def put_before(self, middleware: Callable[..., ASGIApp], *options: object) -> None:
+        """Let a middleware have each request before FastAPI; the one that is put there last has it first."""
+        self._first = middleware(self._first, *options)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, or the lifespan."""
+        await self._first(scope, receive, send)
 
 
 class CachedState:
@@ -157,10 +174,12 @@ class DirectRoute(BaseRoute):
         raise NoMatchFound(name, path_params)
 
 
-def install_cached_state(app: FastAPI, endpoint: Callable[..., object], callers: Callers, every: EveryRequest) -> None:
-    """Put ``CachedState`` around the application, for each route of the endpoint that has no dependencies."""
+def install_cached_state(
+    app: Application, endpoint: Callable[..., object], callers: Callers, every: EveryRequest
+) -> None:
+    """Put ``CachedState`` before the application, for each route of the endpoint that has no dependencies."""
     for route in _without_dependencies(app, endpoint):
-        app.add_middleware(CachedState, route.path_format or "", app.state.service, callers, every)
+        app.put_before(CachedState, route.path_format or "", app.state.service, callers, every)
 
 
 def install_direct_route(app: FastAPI, endpoint: Endpoint) -> None:

@@ -318,8 +318,6 @@ class Dispatcher:
     def _is_rejected_before_a_change(self, permit: Permit, failure: LookupFailure) -> bool:
         return isinstance(failure, _REJECTIONS) and self._policy.is_outdated(permit)
 
-    # --- answers ---
-
     async def _resolve(self, batch: BatchInFlight, outcome: RequestResult) -> None:
         """Take an outcome, deliver the answers, and queue what follows."""
         shut = self._policy.refusal() if isinstance(outcome, LookupFailure) else None
@@ -348,10 +346,11 @@ class Dispatcher:
 
     async def _deliver(self, batch: BatchInFlight, findings: Findings) -> None:
         woken = 0
+        replied_at = self._clock()  # the answers of one reply share the number: 24 bytes of each that is kept
         for id_, answer in findings.answers:
             if isinstance(answer, RepeatedRequest):
                 self._batching.withhold(id_, answer)
-            update = self._cache.put(id_, answer) if isinstance(answer, Cacheable) else answer
+            update = self._cache.put(id_, answer, replied_at=replied_at) if isinstance(answer, Cacheable) else answer
             self._on_update(id_, update)
             woken += self._queue.answer(batch.open.pop(id_), update)
             if woken >= CALLERS_PER_TURN:

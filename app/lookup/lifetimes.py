@@ -6,6 +6,7 @@ The wall clock is read once for a state, when nothing is known of the message; f
 monotonic clock. So neither a wall clock that steps nor a platform whose clock is ahead can make it shrink.
 """
 
+import math
 import time
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -24,8 +25,8 @@ class Cached(NamedTuple):
     ``replied_at``: the monotonic second of the platform's reply. ``since``: the one at which its state began, as far as
     known. ``ttl``: seconds after the reply in which it is served. ``max_age``: the same without growth, which callers
     see. ``due_at``: the second from which on it would be asked for again without growth; it moves on by ``max_age``
-    with each lookup that comes later, up to the end. ``kept``: seconds after the reply in which it stays stored: where
-    lifetimes grow longer than ``ttl``, only to know the age of its state.
+    with each lookup that comes later, up to the end; where nothing grows it never comes. ``kept``: seconds after the
+    reply in which it stays stored: where lifetimes grow longer than ``ttl``, only to know the age of its state.
     """
 
     answer: Cacheable
@@ -69,12 +70,14 @@ class Lifetimes:
         """An answer with its lifetime. ``since`` is not after ``replied_at``."""
         least, most = self._bounds(answer)
         ttl = min(max((replied_at - since) * GROWTH, least), most)
-        kept = ttl + (self.pending_max or 0.0) if most > least else ttl
-        return Cached(answer, replied_at, since, ttl, least, replied_at + least, kept)
+        if most > least:
+            return Cached(answer, replied_at, since, ttl, least, replied_at + least, ttl + (self.pending_max or 0.0))
+        # No number of its own beyond the time of the reply: most of what is in memory is final.
+        return Cached(answer, replied_at, since, ttl, least, math.inf, ttl)
 
     def first_seen(self, answer: Cacheable, replied_at: float, now: float) -> float:
         """Since when an answer holds, of which nothing is known but itself: a monotonic second up to ``replied_at``."""
-        if not isinstance(answer, MessageRecord) or answer.changed_at is None:
+        if not isinstance(answer, MessageRecord) or answer.changed_at is None or answer.meaning.final:
             return replied_at
         return min(replied_at, now - (self.wall_clock() - answer.changed_at.timestamp()))
 

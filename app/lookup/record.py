@@ -61,6 +61,7 @@ SMPP_WORDS: dict[str, str] = {
 """The words of SMPP's delivery receipts, which the platform was seen to use as well, and the documented ones."""
 
 _WORD = re.compile(r"[A-Za-z0-9_-]{1,100}")
+_DOCUMENTED = {word: word for word in STATES} | SMPP_WORDS
 
 # A word that the documentation does not have: shown as it is, never final, ordered before every known one.
 UNDOCUMENTED = State(Outcome.UNKNOWN, False, 0, "A state that the platform's documentation does not describe.")
@@ -72,9 +73,11 @@ def is_word(state: str) -> bool:
 
 
 def documented(word: str) -> str | None:
-    """The documented word that a word of the platform stands for, in whatever case; None for a new one."""
-    lower = word.lower()
-    return lower if lower in STATES else SMPP_WORDS.get(lower)
+    """The documented word that a word of the platform stands for, in whatever case; None for a new one.
+
+    Always the same object for the same word: a million records in memory share a few.
+    """
+    return _DOCUMENTED.get(word) or _DOCUMENTED.get(word.lower())
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 MAX_CHARACTERS = 4 * 1024 * 1024
 MAX_LINES = 20_000
-"""What waits to be written at most, some seconds of the access log under full load. What comes then is lost, until half
-of it is written."""
+"""What waits to be written at most, some seconds of the access log under full load; lines that come together count as
+one. What comes then is lost, until half of it is written."""
 GATHER_SECONDS = 0.01
 """Between two writes, so that under load one write takes many lines. The first line after a silence is not delayed."""
 FLUSH_SECONDS = 1.0
@@ -60,17 +60,17 @@ class LogWriter:
         since = self._writing_since
         return 0.0 if since is None else self._clock() - since
 
-    def write(self, line: str) -> None:
-        """Write a line, which ends with a line end, as soon as possible."""
+    def write(self, lines: str) -> None:
+        """Write one line or several, each with its line end, as soon as possible."""
         with self._lock:
             if self._lines and (
-                self._is_full or self._size + len(line) > MAX_CHARACTERS or len(self._lines) >= MAX_LINES
+                self._is_full or self._size + len(lines) > MAX_CHARACTERS or len(self._lines) >= MAX_LINES
             ):
                 self._is_full = True
-                self.lost += 1
+                self.lost += lines.count("\n")
                 return
-            self._lines.append(line)
-            self._size += len(line)
+            self._lines.append(lines)
+            self._size += len(lines)
             if not self._is_idle:
                 return
             self._is_idle = False

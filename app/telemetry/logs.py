@@ -222,7 +222,7 @@ class Lines(logging.Handler):
             self._stream.write(f"{self.format(told)}\n")
 
     def write(self, line: str) -> None:
-        """Write a line that is ready, with its end."""
+        """Write lines that are ready, each with its end."""
         self._stream.write(line)
 
 

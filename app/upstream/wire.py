@@ -204,7 +204,8 @@ class _Reader:
     def _entry(self, id_: int, entry: dict[str, object]) -> Answer:
         state = entry.get("state")
         # Nearly every entry: a documented word as it is, and no error.
-        word = state if isinstance(state, str) and state in STATES and not entry.get("error") else self._word(entry)
+        known = documented(state) if isinstance(state, str) and state in STATES and not entry.get("error") else None
+        word = known or self._word(entry)
         if isinstance(word, LookupFailure):
             return word
         unreadable = self._reply.unreadable

@@ -12,6 +12,7 @@ import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from app.api.shortcuts import Application
 from app.main import create_app
 from app.settings import Settings
 
@@ -50,7 +51,7 @@ def application(monkeypatch: pytest.MonkeyPatch, where: Where, *dependencies: De
     """What ``create_app`` makes where somebody has written these dependencies, or this prefix, into it."""
     wanted = [Depends(each) for each in dependencies]
 
-    class Changed(FastAPI):
+    class Changed(Application):
         def __init__(self, **options: Any) -> None:
             super().__init__(**options, dependencies=wanted if where == "the application" else [])
 
@@ -60,7 +61,7 @@ def application(monkeypatch: pytest.MonkeyPatch, where: Where, *dependencies: De
             )
 
     with monkeypatch.context() as patch:
-        patch.setattr("app.main.FastAPI", Changed)
+        patch.setattr("app.main.Application", Changed)
         return create_app(Settings.for_sandbox())
 
 

@@ -21,8 +21,8 @@ class Cache(Protocol):
     def at_hand(self, id_: int, detail: bool) -> Cached | None:
         """The state of a message with what is wanted, where this process has it at once and it is still good."""
 
-    def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
-        """Keep an answer that the platform gave just now. Returns what counts from now on.
+    def put(self, id_: int, answer: Cacheable, *, reported: bool = False, replied_at: float | None = None) -> Cached:
+        """Keep an answer that the platform gave at ``replied_at``, or just now. Returns what counts from now on.
 
         ``reported``: the platform gave it of its own accord, which makes every state a new one.
         """

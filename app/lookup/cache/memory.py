@@ -32,10 +32,10 @@ class MemoryCache:
         if cached is None:
             return None
         now = self._clock()
+        if now >= cached.replied_at + cached.ttl:
+            self._remembered(id_, now)
+            return None
         if now >= cached.due_at:
-            if not cached.is_good(now):
-                self._remembered(id_, now)
-                return None
             self.saved += 1
             self._entries[id_] = cached._replace(due_at=min(now + cached.max_age, cached.replied_at + cached.ttl))
         self._entries.move_to_end(id_)
@@ -69,9 +69,9 @@ class MemoryCache:
             return None
         return cached
 
-    def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
+    def put(self, id_: int, answer: Cacheable, *, reported: bool = False, replied_at: float | None = None) -> Cached:
         """Keep an answer; the oldest unused one makes room."""
-        now = self._clock()
+        now = self._clock() if replied_at is None else replied_at
         old = self._remembered(id_, now)
         if old is None and not reported:
             since = self._lifetimes.first_seen(answer, now, now)

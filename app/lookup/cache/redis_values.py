@@ -98,7 +98,8 @@ def _answer(id_: int, match: re.Match[str]) -> Cacheable | None:
     if not is_word(match["state"]) or documented(match["state"]) not in (None, match["state"]):
         return None
     parts = int(match["parts"]) if match["parts"] else None
-    return MessageRecord(id_, match["state"], changed_at, parts, match["price"] or None, match["detail"] == "+")
+    state = documented(match["state"]) or match["state"]
+    return MessageRecord(id_, state, changed_at, parts, match["price"] or None, match["detail"] == "+")
 
 
 @dataclass(frozen=True)

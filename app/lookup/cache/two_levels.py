@@ -94,9 +94,9 @@ class TwoLevelCache:
         self.hits["memory"] += cached is not None
         return cached
 
-    def put(self, id_: int, answer: Cacheable, *, reported: bool = False) -> Cached:
+    def put(self, id_: int, answer: Cacheable, *, reported: bool = False, replied_at: float | None = None) -> Cached:
         """Keep an answer in memory now, and in the store soon."""
-        kept = self._memory.put(id_, answer, reported=reported)
+        kept = self._memory.put(id_, answer, reported=reported, replied_at=replied_at)
         if kept.ttl <= 0:
             return kept
         self._unwritten[id_] = kept
