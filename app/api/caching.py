@@ -52,7 +52,7 @@ class StateContent(NamedTuple):
 
     def answer(self, scope: Scope, age: float, *, hit: bool) -> tuple[int, bytes, list[Header]]:
         """The status, the body and the headers of an answer; ``age``: seconds since the platform's reply."""
-        headers = [self.etag, self.cache_control, (b"age", b"%d" % age), _HIT if hit else _MISS, _VARY]
+        headers = [_VARY, self.etag, self.cache_control, (b"age", b"%d" % age), _HIT if hit else _MISS]
         known = _header(scope, b"if-none-match")
         if known and matches(known, self.tag):
             return 304, b"", headers

@@ -133,7 +133,7 @@ class Engine:
             refusal = self._closed or self.policy.refusal()
             wanted: list[int] = []
             for id_ in missing:
-                failure = refusal or self.batching.withheld(id_)
+                failure = refusal or (self.batching.withheld(id_) if self.batching.repeated else None)
                 if failure is None:
                     wanted.append(id_)
                 else:

@@ -66,9 +66,11 @@ class Lifetimes:
         """The lifetime of one answer without growth."""
         return self._bounds(answer)[0]
 
-    def cached(self, answer: Cacheable, replied_at: float, since: float) -> Cached:
-        """An answer with its lifetime. ``since`` is not after ``replied_at``."""
+    def cached(self, answer: Cacheable, replied_at: float, since: float | None) -> Cached:
+        """An answer with its lifetime. ``since`` is at most ``replied_at``; None where nothing else is known of it."""
         least, most = self._bounds(answer)
+        if since is None:
+            since = self.first_seen(answer, replied_at, replied_at) if most > least else replied_at
         ttl = min(max((replied_at - since) * GROWTH, least), most)
         if most > least:
             return Cached(answer, replied_at, since, ttl, least, replied_at + least, ttl + (self.pending_max or 0.0))
@@ -77,7 +79,7 @@ class Lifetimes:
 
     def first_seen(self, answer: Cacheable, replied_at: float, now: float) -> float:
         """Since when an answer holds, of which nothing is known but itself: a monotonic second up to ``replied_at``."""
-        if not isinstance(answer, MessageRecord) or answer.changed_at is None or answer.meaning.final:
+        if not isinstance(answer, MessageRecord) or answer.changed_at is None:
             return replied_at
         return min(replied_at, now - (self.wall_clock() - answer.changed_at.timestamp()))
 

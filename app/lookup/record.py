@@ -73,11 +73,8 @@ def is_word(state: str) -> bool:
 
 
 def documented(word: str) -> str | None:
-    """The documented word that a word of the platform stands for, in whatever case; None for a new one.
-
-    Always the same object for the same word: a million records in memory share a few.
-    """
-    return _DOCUMENTED.get(word) or _DOCUMENTED.get(word.lower())
+    """The documented word that a word of the platform stands for, in whatever case; None for a new one."""
+    return _DOCUMENTED.get(word.lower())
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,6 +162,10 @@ def sentence(state: object) -> str | None:
 _WORD_OF_ANY_LENGTH = re.compile(r"[A-Za-z0-9_-]+")
 
 
+# One object for each word: a million records in memory share them.
+_KNOWN_WORDS = {word: word for word in STATES}
+
+
 class _Reader:
     """Reads the entries of one reply. What is there but cannot be read is noted in the reply's ``unreadable``."""
 
@@ -204,7 +208,7 @@ class _Reader:
     def _entry(self, id_: int, entry: dict[str, object]) -> Answer:
         state = entry.get("state")
         # Nearly every entry: a documented word as it is, and no error.
-        known = documented(state) if isinstance(state, str) and state in STATES and not entry.get("error") else None
+        known = _KNOWN_WORDS.get(state) if isinstance(state, str) and not entry.get("error") else None
         word = known or self._word(entry)
         if isinstance(word, LookupFailure):
             return word

@@ -74,8 +74,7 @@ class MemoryCache:
         now = self._clock() if replied_at is None else replied_at
         old = self._remembered(id_, now)
         if old is None and not reported:
-            since = self._lifetimes.first_seen(answer, now, now)
-            return self._keep(id_, self._lifetimes.cached(answer, now, since), now)
+            return self._keep(id_, self._lifetimes.cached(answer, now, None), now)
         kept = merge(answer, old.answer if old is not None and old.is_good(now) else None, in_order=True)
         same = old is not None and not reported and stays(kept, old.answer)
         return self._keep(id_, self._lifetimes.cached(kept, now, old.since if old is not None and same else now), now)
