@@ -1,4 +1,4 @@
-"""The probes of the operator's platform."""
+"""Health probes for Kubernetes and load balancers: ``/livez`` and ``/readyz``."""
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response

@@ -1,4 +1,4 @@
-"""What the platform tells of its own accord."""
+"""The route of the webhook: takes the changes of state that the SMS platform posts."""
 
 import asyncio
 

@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 
 class Batching:
-    """Limits of batches. ``batch_size``: ids in one request. ``repeated``: ids that are withheld, perhaps no longer."""
+    """Limits of batches. ``batch_size``: ids in one request. ``repeated``: ids not to be asked for now,
+    and until when; may hold some whose time is over."""
 
     def __init__(self, clock: Clock, *, batch_size: int) -> None:
         self._clock = clock
@@ -71,7 +72,7 @@ class Batching:
         return next((id_ for id_, seen in known if seen >= oldest and id_ not in avoid), None)
 
     def withhold(self, id_: int, why: RepeatedRequest) -> None:
-        """The platform says that it was asked the same just now: the id is not asked for again until it forgets."""
+        """Do not ask for this id for a minute: the platform rejects a repeated request."""
         self.repeated.pop(id_, None)
         self.repeated[id_] = self._clock() + REPEATED_SECONDS, why
         if len(self.repeated) > MAX_WITHHELD:
@@ -90,7 +91,7 @@ class Batching:
         return RepeatedRequest(str(why), retry_after=left, upstream_message=why.upstream_message)
 
     def forget_canaries(self) -> None:
-        """Another account asks from now on, perhaps, whose messages are others."""
+        """Forget the canary ids: new credentials may belong to another account."""
         self._known_at.clear()
 
     def learn(self, findings: Findings) -> None:

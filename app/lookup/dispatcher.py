@@ -169,7 +169,7 @@ class Dispatcher:
         self._start(self._workers, self._work())
 
     def credentials_changed(self) -> None:
-        """The secrets of the platform's account are others: they deserve an attempt, whatever the old ones met with."""
+        """Use new credentials: end the lockout, ignore what the old ones met with, forget canary ids."""
         self._policy.credentials_changed()
         self._batching.forget_canaries()
 

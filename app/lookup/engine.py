@@ -20,9 +20,10 @@ from app.telemetry.tracing import current_span
 
 
 class LookupResult(NamedTuple):
-    """An answer, how old it is and how long its kind is good for (both in seconds), and where it came from.
+    """An answer and where it came from.
 
-    ``ttl``: how long it is good for itself, with the growth of a state that lasts.
+    ``age``: seconds since the platform's reply. ``lifetime``: seconds without growth, for ``max-age``. ``ttl``: seconds
+    with the growth of a state that lasts, for the watcher.
     """
 
     answer: Answer
@@ -177,7 +178,7 @@ class Engine:
                 self._on_update(report.id, kept)
 
     def credentials_changed(self) -> None:
-        """The secrets of the platform's account are others: they deserve an attempt, whatever the old ones met with."""
+        """Use new credentials: end the lockout, ignore what the old ones met with, forget canary ids."""
         self.dispatcher.credentials_changed()
 
     async def aclose(self) -> None:

@@ -44,7 +44,7 @@ class LookupFailure(Exception):
     """
 
     slug: ClassVar[str] = "internal-error"
-    """The problem type that the caller gets (``app/api/problems.py``)."""
+    """The problem type that the caller gets (``app/api/catalogue.py``)."""
     retried: ClassVar[bool] = False
     """Whether a second attempt is worth its cost."""
     counted: ClassVar[bool] = False
@@ -71,7 +71,7 @@ class LookupFailure(Exception):
         self.wording = wording
 
     def ask_again_after(self, seconds: float) -> None:
-        """It has become known when asking again makes sense."""
+        """Set ``retry_after``."""
         self.retry_after = seconds
 
     def as_value(self) -> Self:

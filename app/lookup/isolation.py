@@ -33,7 +33,7 @@ class Isolation:
         self.spoiled_batches: Counter[str] = Counter()
 
     def blame(self, caller: Caller) -> bool:
-        """A batch was refused because of this caller's ids. Returns whether it is isolated from now on."""
+        """Count a spoiled batch for this caller. Returns whether it is isolated from now on."""
         now = self._clock()
         self.spoiled_batches[caller.label] += 1
         times = self._spoiled_at.setdefault(caller.identity, deque(maxlen=SPOILED_BATCHES))
@@ -70,7 +70,8 @@ class Isolation:
 
 
 def two_of_several_callers(entries: Iterable[Entry], parts: list[list[int]]) -> Collection[int]:
-    """Of ids not asked yet one each of the two callers with the fewest: all of one may be poison, but hardly theirs."""
+    """Choose one id not asked yet of each of the two callers with the fewest: if all ids of one are poison, the other's
+    probably are not."""
     caller_of = {entry.id: next(iter(entry.askers)) for entry in entries}
     ids: dict[str, list[int]] = {}
     for part in parts:

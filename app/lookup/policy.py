@@ -91,12 +91,12 @@ class CircuitBreaker:
         return None
 
     def begin(self) -> bool:
-        """An attempt starts. Returns whether it is the probe that decides if the breaker closes."""
+        """Mark an attempt as begun. Returns whether it is the probe that decides if the breaker closes."""
         self._probing = self._open_until is not None
         return self._probing
 
     def end(self, probe: bool, failed: bool | None) -> None:
-        """An attempt ended; ``failed`` is None where it says nothing about the platform."""
+        """Count an attempt; a probe closes the breaker, or opens it again. ``failed``: None where it says nothing."""
         if probe:
             self._probing = False
             if failed:
@@ -165,12 +165,12 @@ class CredentialLockout:
         return None
 
     def begin(self) -> bool:
-        """An attempt starts. Returns whether it is the one that goes first after the lockout's time."""
+        """Mark an attempt as begun. Returns whether it is the first one after a lockout."""
         self._probing = self._reason is not None
         return self._probing
 
     def end(self, probe: bool, failure: LookupFailure | None, accepted: bool) -> None:
-        """An attempt ended: with a rejection, accepted, or with something that says nothing about credentials."""
+        """Begin, prolong or end the lockout after an attempt, which was rejected, accepted or neither."""
         if probe:
             self._probing = False
         if failure is not None and type(failure) in self.SECONDS:
@@ -183,7 +183,7 @@ class CredentialLockout:
             self.release()
 
     def release(self) -> None:
-        """The credentials are good, or new."""
+        """End the lockout."""
         self._reason = None
         self._seconds = 0.0
         self._probing = False
@@ -213,7 +213,7 @@ class Throttle:
         return Throttled("the platform throttles", retry_after=left) if left > 0 else None
 
     def hold(self, seconds: float) -> None:
-        """The platform asked for this much time."""
+        """Send nothing for so many seconds."""
         self._until = max(self._until, self._clock() + seconds)
 
 

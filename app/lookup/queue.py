@@ -43,7 +43,7 @@ log = logging.getLogger(__name__)
 
 
 class Batch(NamedTuple):
-    """Entries to be asked in one request, at least one. ``isolated``: nobody's but those of isolated callers."""
+    """Entries to be asked in one request, at least one. ``isolated``: all of them belong to isolated callers."""
 
     entries: list[Entry]
     isolated: bool
@@ -273,7 +273,7 @@ class Queue:
         return None
 
     def end_isolated(self) -> None:
-        """The isolated batch that was in flight has its answers."""
+        """Allow the next isolated batch."""
         self._isolated_in_flight = False
 
     def blame(self, entries: Iterable[Entry], blamed: set[str], *, only_if_single: bool = False) -> None:
@@ -361,7 +361,7 @@ class Queue:
         return wanted
 
     def _drop(self, entry: Entry, caller: Caller) -> None:
-        """A caller has left, or nobody watches an id any more."""
+        """Remove a caller from an entry, and the entry where nobody else waits for it."""
         for waiter in entry.forget(caller):
             waiter.leave_out(entry.id)
         self._after_leaving(entry)
@@ -376,7 +376,7 @@ class Queue:
             self._poll_turns(entry.id).add(POLLS, entry)
 
     def _leave(self, entry: Entry) -> None:
-        """An entry has no turn any more."""
+        """Remove an entry from all lines."""
         for identity in entry.askers:
             for turns in (self._turns, self._isolated, self._polls):
                 turns.remove(identity, entry.id)

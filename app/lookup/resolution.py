@@ -1,7 +1,7 @@
 """From a batch and the platform's replies to an answer for each of its ids. Pure: no network, no clock, no asyncio.
 
-The platform takes an array as a whole: one entry that it dislikes may get everybody refused, and nobody knows whether
-it answers arrays whole. So one batch may need several requests, one after the other:
+One bad entry can make the platform refuse a whole array, and the platform may answer only a part of an array. So one
+batch may need several requests, one after the other:
 
 - **bisection**: a refused batch is halved, the largest part first, until each poison id stands alone;
 - **canary**: ids that a reply to several leaves out are asked again, with an id at the end that the platform knows.
@@ -24,7 +24,7 @@ RequestResult = Mapping[int, Answer] | LookupFailure
 FindCanary = Callable[[Collection[int]], int | None]
 """An id that the platform has answered lately and that is none of these; None where there is none."""
 PickTwo = Callable[[list[list[int]]], Collection[int]]
-"""Two ids of parts that have not been asked, or one where there is but one: where both are refused, all may be."""
+"""Chooses up to two ids of parts that have not been asked: if both are refused alone, probably all are."""
 
 
 def two_of_the_middle(parts: list[list[int]]) -> Collection[int]:

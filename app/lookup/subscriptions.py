@@ -90,17 +90,17 @@ class Subscription:
         return changed
 
     def notify(self, id_: int) -> None:
-        """A message has changed."""
+        """Record a change, and wake the waiter."""
         self._changed[id_] = None
         self._wake()
 
     def end(self) -> None:
-        """Nobody has to wait any longer."""
+        """End the wait."""
         self.over = True
         self._wake()
 
     def revoke(self) -> None:
-        """Its caller may no longer ask."""
+        """End the wait, because the caller's key was revoked."""
         self.revoked = True
         self.end()
 
@@ -126,11 +126,11 @@ class Watched:
         self.subscriptions: set[Subscription] = set()
 
     def begin_poll(self) -> None:
-        """The platform is asked for it on behalf of those who wait."""
+        """Mark the message as being polled."""
         self.polling = True
 
     def end_poll(self) -> None:
-        """There is an answer, or there will be none."""
+        """Clear that mark."""
         self.polling = False
 
 
@@ -202,7 +202,7 @@ class Subscriptions:
         return subscription
 
     def on_update(self, id_: int, update: Update) -> None:
-        """There is an answer about a message, from wherever."""
+        """Store an answer for those who watch the message, and wake them if it is a change."""
         watched = self._watched.get(id_)
         if watched is None:
             return

@@ -69,7 +69,7 @@ class Turns:
         self.alone: OrderedDict[str, Line] = OrderedDict()
 
     def add(self, caller: Caller, entry: Entry) -> None:
-        """An entry at the end of its caller's line; a caller's first one at the end of the circle."""
+        """Add an entry at the end of its caller's line; a caller's first one gets the last turn."""
         line = self.lines.get(caller.identity)
         if line is None:
             line = self.lines[caller.identity] = Line(caller)
@@ -82,7 +82,7 @@ class Turns:
                 self._lengths.raise_level(line)
 
     def put_back(self, caller: Caller, entry: Entry) -> None:
-        """An entry that has to be asked alone at the head of its caller's line, whose turn is the next."""
+        """Put an entry that has to be asked alone at the head of its caller's line, whose turn is the next."""
         line = self.lines.get(caller.identity) or Line(caller)
         self.lines[caller.identity] = line
         line.alone[entry.id] = entry
@@ -134,7 +134,7 @@ class Turns:
         return []
 
     def remove(self, identity: str, id_: int) -> None:
-        """An entry has left by way of another line, if it stands in this one."""
+        """Remove an entry from a caller's line, if it is there."""
         line = self.lines.get(identity)
         if line is None:
             return
@@ -154,7 +154,7 @@ class Turns:
         return self._lengths.longest()
 
     def move(self, caller: Caller, target: "Turns") -> None:
-        """All entries of a caller have their turns elsewhere from now on."""
+        """Move all entries of a caller to ``target``."""
         line = self.lines.get(caller.identity)
         if line is None:
             return

@@ -114,15 +114,15 @@ class Entry:
         return len(same_caller) == 1
 
     def extend(self, deadline: float) -> None:
-        """Somebody has time until then at least."""
+        """Move the deadline to at least this second."""
         self.deadline = max(self.deadline, deadline)
 
     def ask_alone(self) -> None:
-        """It must not travel with others any more."""
+        """Require that this id is sent alone."""
         self.alone = True
 
     def forget(self, caller: Caller) -> list[Waiter]:
-        """This caller no longer counts. Returns its questions."""
+        """Remove a caller. Returns its waiters."""
         return self.askers.pop(caller.identity)
 
     def is_asked_by(self, caller: Caller) -> bool:

@@ -25,8 +25,7 @@ from app.lookup.waiter import Source
 SHORTEST_CYCLE = 0.1
 """Seconds. With ``PENDING_TTL=0`` nothing is kept, but the platform is not asked without pause."""
 YOUNG = 0.05
-"""An answer younger than this part of a cycle is good until the next one: then it is 105 % of a cycle old, which
-keeps what everybody sees within ``PENDING_TTL`` + 200 ms."""
+"""An answer younger than this part of a cycle is good until the next one: then it is at most 105 % of a cycle old."""
 FIRST_ANSWER = 0.5
 """Seconds in which the first answer to a message may come from the replica that asks for it, before this one asks."""
 
@@ -96,7 +95,7 @@ class Watcher:
         """What a wait begins with. Where a message is watched on several replicas from the same moment on, one asks."""
         leases = self._leases
         if leases is not None and not fresh:
-            await self._hear_others(subscription, leases)
+            await self._await_others(subscription, leases)
         results = await self.look_up(subscription.ids, subscription.detail, fresh=fresh, caller=subscription.caller)
         await self._let_others_try(results)
         return results
@@ -236,7 +235,7 @@ class Watcher:
 
     # --- what other replicas ask for ---
 
-    async def _hear_others(self, subscription: Subscription, leases: Leases) -> None:
+    async def _await_others(self, subscription: Subscription, leases: Leases) -> None:
         """Wait a moment for what another replica is asking the platform at present, for the first time."""
         elsewhere = await leases.asked_elsewhere(subscription.ids, self._seconds)
         missing = set(elsewhere)

@@ -1,7 +1,7 @@
 """Every setting: its name is the variable's, its default, its range, and why it exists.
 
 ``loading`` reads them from the environment, ``.env`` and files; each is parsed here, once, into the type of its field.
-``docs/configuration.md``, ``.env.example`` and the README's table are made from these fields (``make docs``).
+``docs/configuration.md`` and ``.env.example`` are made from these fields (``make docs``).
 """
 
 from typing import Annotated, Any, Literal

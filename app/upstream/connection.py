@@ -63,7 +63,7 @@ class Connection(ResponseHandler):
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        """Bytes have come; none at all where a pause of reading has ended."""
+        """Pass received bytes to the parser, within the limits. Empty ``data``: a pause of reading has ended."""
         if self._parser is None or not data:
             super().data_received(data)
             return
@@ -103,7 +103,7 @@ class Connection(ResponseHandler):
         return self._body is not None and (self._body is EMPTY_PAYLOAD or self._body.is_eof())
 
     def _end(self) -> None:
-        """Nothing more is read, and no other request is sent. A reply that is whole is still good."""
+        """Close the connection; a reply that is complete stays valid."""
         self.force_close()
         if self.transport is not None:
             self.transport.close()

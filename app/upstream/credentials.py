@@ -42,5 +42,5 @@ class Account:
         self.credentials = read()
 
     def reload(self) -> None:
-        """The secrets have changed."""
+        """Read the credentials again."""
         self.credentials = self._read()

@@ -3,7 +3,7 @@
 Used in process (``UPSTREAM_URL=sandbox:``) or alone: ``python -m app.upstream.sandbox --port 9100``, where it can
 also post a webhook (``--webhook URL``), refuse everybody with a wording of one's own (``--refuse``), or write its
 replies as the platform was seen to (``--mode``).
-What a message answers follows from its number by the two tables below.
+What a message answers follows from its number by the tables below.
 """
 
 import argparse
@@ -240,7 +240,7 @@ class Sandbox:
 
 
 def rules() -> list[tuple[str, str]]:
-    """The two tables in words, for the README and the OpenAPI description: which ids, and what they answer."""
+    """The tables in words, for ``docs/sandbox.md`` and the OpenAPI description: which ids, and what they answer."""
     digits = [(f"ends in {digit}", meaning) for digit, (_, meaning) in enumerate(BY_LAST_DIGIT)]
     failures = {id_: failure.meaning for id_, failure in FAILURES.items()}
     failures |= {id_: meaning for id_, (_, meaning) in ENTRY_FAILURES.items()}

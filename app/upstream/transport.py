@@ -130,11 +130,11 @@ class _Fixed(Connections):
         self._always = _Leased(transport, math.inf, lambda _: None)
 
     def lease(self) -> _Leased:
-        """The transport."""
+        """Return the one transport."""
         return self._always
 
     def renew(self) -> None:
-        """There is nothing to renew."""
+        """Do nothing: a fixed transport does not age."""
 
     async def aclose(self) -> None:
         """Close the transport."""

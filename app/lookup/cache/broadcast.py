@@ -1,7 +1,7 @@
-"""What replicas tell each other, so that whoever waits on one of them learns what another one was answered.
+"""Updates between replicas, so that whoever waits on one of them learns what another one was answered.
 
-Only changes are published, each once: a replica remembers what it published and received last. What gets lost on the
-way costs nobody more than the time until the next poll cycle of its own.
+Only changes are published, each once: a replica remembers what it published and received last. If an update is lost, a
+caller that waits sees the change when the answer that it has expires.
 """
 
 import asyncio
@@ -65,7 +65,7 @@ class Broadcast:
         self._listening = asyncio.get_running_loop().create_task(self._channel.listen(self._receive))
 
     def publish(self, id_: int, update: Update) -> None:
-        """This replica has learned something; the others are told soon, where it is a change."""
+        """Notify those who wait here, and publish to the other replicas where it is a change."""
         self._on_update(id_, update)
         answer = update.answer if isinstance(update, Cached) else update
         # A failure is one replica's own, and what is not found may be found by the next question.
@@ -107,20 +107,20 @@ class Broadcast:
         number, _, found = rest.partition(b" ")
         try:
             id_ = int(number)
-            told = decode(id_, found)
+            received = decode(id_, found)
         except ValueError:
             self._channel.unreadable("listen")
             return
-        if told is None or not isinstance(told.answer, MessageRecord):
+        if received is None or not isinstance(received.answer, MessageRecord):
             return
         own = self._memory.peek(id_)
         # An update may be overtaken on its way; whoever is in doubt asks the platform in its own time.
-        if own is not None and merge(told.answer, own.answer, in_order=False) is own.answer:
+        if own is not None and merge(received.answer, own.answer, in_order=False) is own.answer:
             return
-        # Only changes are told: the state is as new as the update.
+        # Only changes are published: the state is as new as the update.
         now = self._clock()
-        kept = self._memory.adopt(id_, self._lifetimes.cached(told.answer, now, now))
-        self._is_change(id_, told.answer)  # not to be published again
+        kept = self._memory.adopt(id_, self._lifetimes.cached(received.answer, now, now))
+        self._is_change(id_, received.answer)  # not to be published again
         self._on_update(id_, kept)
 
     def _is_change(self, id_: int, record: MessageRecord) -> bool:

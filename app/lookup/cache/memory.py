@@ -27,7 +27,7 @@ class MemoryCache:
         return len(self._entries)
 
     def get(self, id_: int) -> Cached | None:
-        """What is known of one id and still good, in place of a request."""
+        """An answer that is still good; counts as a use."""
         cached = self._entries.get(id_)
         if cached is None:
             return None
@@ -79,18 +79,18 @@ class MemoryCache:
         same = old is not None and not reported and stays(kept, old.answer)
         return self._keep(id_, self._lifetimes.cached(kept, now, old.since if old is not None and same else now), now)
 
-    def adopt(self, id_: int, told: Cached) -> Cached:
+    def adopt(self, id_: int, received: Cached) -> Cached:
         """Keep an answer that the platform gave some time ago, to another replica: the later reply counts as new."""
         now = self._clock()
         old = self._remembered(id_, now)
         if old is None:
-            return self._keep(id_, self._lifetimes.cached(told.answer, told.replied_at, told.since), now)
-        new, old = (old, told) if old.replied_at > told.replied_at else (told, old)
+            return self._keep(id_, self._lifetimes.cached(received.answer, received.replied_at, received.since), now)
+        new, old = (old, received) if old.replied_at > received.replied_at else (received, old)
         kept = merge(new.answer, old.answer if old.is_good(now) else None, in_order=True)
         if stays(kept, old.answer):
             since = min(new.since, old.since)
         else:
-            since = new.since if new is not told else max(new.since, old.replied_at)
+            since = new.since if new is not received else max(new.since, old.replied_at)
         return self._keep(id_, self._lifetimes.cached(kept, new.replied_at, since), now)
 
     async def aclose(self) -> None:

@@ -215,7 +215,7 @@ class RedisStore:
             error = None if self._subscription.cancelled() else self._subscription.exception()
             if isinstance(error, Exception):
                 why = self._count("listen", self._clock(), error)
-                # A connection that is lost is lost for lookups as well, and told by them.
+                # A connection that is lost is lost for lookups as well, and logged by them.
                 if isinstance(error, exceptions.ResponseError):
                     self._listening.failed(why, at_once=True)
                 self._connected.clear()
@@ -303,7 +303,7 @@ class RedisStore:
                 async with asyncio.timeout(CONNECT_LIMIT):
                     await subscription.subscribe(f"{self._keys}{CHANNEL}")
                 if (await self._next_message(subscription))["type"] != "subscribe":
-                    raise exceptions.InvalidResponse("not what a subscriber is told")
+                    raise exceptions.InvalidResponse("not what a subscriber receives")
                 self._listening.worked()
                 while True:
                     message = await self._next_message(subscription)
@@ -340,15 +340,15 @@ class RedisStore:
             if each is None:
                 continue
             try:
-                told = decode(id_, each)
+                received = decode(id_, each)
             except ValueError:
                 self.unreadable("read")
                 continue
-            if told is not None:
-                replied_at = now - told.age
-                first_seen = self._lifetimes.first_seen(told.answer, replied_at, now)
-                since = first_seen if told.lasted is None else replied_at - told.lasted
-                found[id_] = self._lifetimes.cached(told.answer, replied_at, since)
+            if received is not None:
+                replied_at = now - received.age
+                first_seen = self._lifetimes.first_seen(received.answer, replied_at, now)
+                since = first_seen if received.lasted is None else replied_at - received.lasted
+                found[id_] = self._lifetimes.cached(received.answer, replied_at, since)
         return found
 
 

@@ -135,8 +135,8 @@ for i, key in ipairs(KEYS) do found[i] = read(key) end
 return found
 """
 )
-"""Keys in, for each ``MILLISECONDS-LEFT VALUE``, or nothing; before the value the milliseconds that its state had
-lasted, where a second key has them. One string: redis-py spends most of its time on counting what replies consist of.
+"""KEYS: messages. Returns for each ``MS-LEFT VALUE`` or nil; with ``MS-LASTED`` before the value if the ``:seen`` key
+has it. One string: redis-py spends most of its time on counting what replies consist of.
 """
 
 LEASE = Script(
@@ -152,8 +152,8 @@ end
 return found
 """
 )
-"""Keys, the name of a holder, and for each key the milliseconds of its lease in; for each ``+`` where the lease is now
-the holder's, else ``-``, and what ``READ`` says."""
+"""KEYS: messages. ARGV: the holder, then milliseconds for each key. Returns for each ``+`` if the holder has the
+lease now, else ``-``, followed by what ``READ`` returns."""
 
 RELEASE = Script("""
 for _, key in ipairs(KEYS) do
@@ -162,7 +162,7 @@ for _, key in ipairs(KEYS) do
   if redis.pcall('GET', lease) == ARGV[1] then redis.call('SET', lease, '', 'PX', 1) end
 end
 """)
-"""Keys and the name of a holder, whose leases end."""
+"""Ends the holder's leases. KEYS: messages. ARGV: the holder."""
 
 WRITE = Script(r"""
 local SLACK = 100 -- milliseconds, by which ages in different replicas may differ
@@ -212,4 +212,4 @@ lasted in; for each what is there instead of what was given, in the form of ``RE
 PUBLISH = Script("""
 for _, update in ipairs(ARGV) do redis.call('PUBLISH', KEYS[1], update) end
 """)
-"""A channel, and what all who listen to it are told."""
+"""Publishes each of ARGV on the channel KEYS[1]."""

@@ -19,7 +19,7 @@ from app.lookup.record import Cacheable, serves
 READ_LIMIT = 0.05
 """Seconds."""
 LEAST_LIMIT = 0.005
-"""With less time left a question would only cost the connection that it times out on."""
+"""If less time is left, do not ask: a timeout would close the connection."""
 MAX_READ = 1000
 """Ids in one round trip; they cost the server about a millisecond, and this process a few."""
 MAX_WRITTEN = 250
