@@ -1,8 +1,8 @@
 """The workers between the queue and the platform.
 
-At most ``max_in_flight`` workers run. The loop of each: next batch, permit, send, settle the permit, resolve, deliver,
-queue the follow-up request. Once the platform has replied and something waits, the worker sends the next batch
-while the reply is read beside it.
+At most ``max_in_flight`` workers run. The loop of each: next batch, permit, send, read the reply, settle the permit,
+resolve, deliver, queue the follow-up request. Once the platform has replied and something waits, the worker sends the
+next batch while the reply is read beside it.
 
 Workers exist only while there is something to do: ``wake`` starts one, in the next iteration of the event loop, so that
 whatever one turn brings leaves as one request.

@@ -2,7 +2,7 @@
 
 The one place that says: is it retried, does the circuit breaker count it, does it split a batch, which problem does the
 caller get, at which level is it logged. A failure is an answer like any other, so the engine hands it on as a value;
-it is raised only on the way out of the upstream client.
+it is raised only on the way out of the upstream client, and by ``subscribe`` where there is no room.
 
     LookupFailure
     ├── AboutOneMessage            said of this id alone: kept in the cache like an unknown id
@@ -23,7 +23,7 @@ it is raised only on the way out of the upstream client.
     │   └── TimedOut               the attempt's time limit
     ├── UnusableReply              a complete reply that does not help
     │   ├── ServerError            5xx
-    │   ├── UnexpectedStatus       3xx, 4xx other than 400 and 429
+    │   ├── UnexpectedStatus       3xx, 4xx other than 400, 401 and 429
     │   └── InvalidReply           not JSON, wrong shape, too large, a malformed entry
     └── NotAsked                   this service did not ask
         ├── DeadlinePassed         the caller's time was over before an answer came
@@ -192,7 +192,7 @@ class ServerError(UnusableReply):
 
 
 class UnexpectedStatus(UnusableReply):
-    """A redirect, or a 4xx that is neither 400 nor 429."""
+    """A redirect, or a 4xx that is none of 400, 401 and 429."""
 
     slug = "upstream-error"
 

@@ -36,7 +36,7 @@ def two_of_the_middle(parts: list[list[int]]) -> Collection[int]:
 class Request:
     """The ids to ask, each with whether detail is wanted.
 
-    ``extra``: a question about an earlier reply. ``splits``: part of a refused batch.
+    ``extra``: not the first request of its batch, and never retried. ``splits``: part of a refused batch.
     """
 
     asked: Mapping[int, bool]

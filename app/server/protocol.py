@@ -40,7 +40,8 @@ from app.server.refusals import Reason
 from app.telemetry.metrics import Closed, Phase
 
 AHEAD_BYTES = 64 * 1024
-"""While at most this much input waits behind a request, reading goes on, so that a disconnect is noticed."""
+"""Where the read that ends a request brings at most this much more, one further read is taken, so that a disconnect is
+noticed; then reading pauses."""
 
 # States of a connection, in their order.
 IDLE, HEAD, BODY, ANSWERING, REFUSED, LINGERING = range(6)

@@ -31,7 +31,7 @@ from app.lookup.policy import Clock
 CALL_LIMIT = 0.05
 """Seconds for one call other than a read; reads get theirs from ``two_levels.READ_LIMIT``."""
 CONNECT_LIMIT = 1.0
-"""Seconds for a connection, TLS and login included. Only the service's start waits for it."""
+"""Seconds for a connection, TLS and login included. The start and background writes wait for it, never lookups."""
 SILENCE = 15.0
 """Seconds without an update after which the server is asked whether it is still there, and which it has to answer in.
 Nobody tells of a connection that a firewall has forgotten."""

@@ -44,7 +44,7 @@ class Store(Protocol):
         """What is there, within ``limit`` seconds; also what is no longer good, for the age of its state."""
 
     async def write(self, answers: Mapping[int, Cached]) -> dict[int, Cached] | None:
-        """Write answers. Returns what is there instead, where a final state or a detail was kept; None: it failed."""
+        """Write answers. Returns what is there instead: a final state, a later reply, a detail; None: it failed."""
 
     async def aclose(self) -> None:
         """Close what is open."""
