@@ -47,6 +47,7 @@ def test_nobody_who_waits_costs_a_queue() -> None:
         event.clear()
         waiting = asyncio.ensure_future(event.wait())
         await asyncio.sleep(0)
+        assert sys.getsizeof(event._waiters) < 100
         assert len(event._waiters) == 1
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
