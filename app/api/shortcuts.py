@@ -6,6 +6,7 @@ would, and hands on what it cannot answer so. What they gain and rely on:
 ``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
 """
 
+import logging
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from time import perf_counter, time
@@ -32,6 +33,8 @@ Endpoint = Callable[[Request, int, bool], Awaitable[Response]]
 
 MAX_CONTENTS = 4096
 """States whose bodies and headers are kept while they stay: 0.8 KB each (``python -m bench.kept_answers``)."""
+
+log = logging.getLogger(__name__)
 
 _Answer = tuple[int, bytes, list[Header]]
 
@@ -91,7 +94,12 @@ class CachedState:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
         started = perf_counter()
-        answer = self._answer(scope)
+        try:
+            answer = self._answer(scope)
+        except Exception:
+            # Outside of what makes a problem document of a crash: the ordinary way answers, by a state or by that.
+            log.exception("unhandled error while handling a request")
+            answer = None
         return self._app(scope, receive, send) if answer is None else self._send(scope, send, answer, started)
 
     async def _send(self, scope: Scope, send: Send, answer: _Answer, started: float) -> None:

@@ -61,7 +61,7 @@ class Server(uvicorn.Server):
                 app,
                 loop="uvloop",
                 # Not a class, but called like one: uvicorn does nothing else with it.
-                http=partial(HttpProtocol, all_connections=self.all_connections),  # type: ignore[arg-type]
+                http=partial(HttpProtocol, all_connections=self.all_connections),  # type: ignore[arg-type]  # as said above
                 ws="none",
                 lifespan="on",
                 log_config=None,

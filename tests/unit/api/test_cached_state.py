@@ -241,3 +241,16 @@ def test_while_traces_are_made_every_request_goes_the_ordinary_way(monkeypatch: 
     monkeypatch.setattr("app.telemetry.tracing.usable", lambda: True)
     app = create_app(Settings.for_sandbox())
     assert from_memory(app) is None
+
+
+@pytest.mark.anyio
+async def test_a_defect_of_the_shortcut_is_logged_and_the_ordinary_way_answers(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    way = Way(shortcut=True)
+    async with way.app.router.lifespan_context(way.app):
+        monkeypatch.setattr(CachedState, "_content", lambda *_: 1 / 0)
+        request = Request("GET", "/messages/82216/state", b"", [], 0.0)
+        answers = [await way.ask(request) for _ in range(2)]
+    assert [sent[0]["status"] for sent, _ in answers] == [200, 200]
+    assert [each.message for each in caplog.records if each.exc_info] == ["unhandled error while handling a request"]
