@@ -208,7 +208,7 @@ def clean_message(text: str, secrets: Iterable[str]) -> str | None:
     margin = 6 * leaks.longest
     read = text[: 2 * MAX_MESSAGE_LENGTH + margin]
     printable = read if read.isprintable() else _printable(read)
-    cleaned = re.sub(r" +", " ", printable).strip()
+    cleaned = re.sub(r" {2,}", " ", printable).strip()
     if len(text) > len(read) and len(cleaned) < MAX_MESSAGE_LENGTH + margin:
         return None
     seen = {read, printable, cleaned, html.unescape(cleaned), unquote_plus(cleaned), cleaned.replace("\\", "")}

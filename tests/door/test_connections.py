@@ -15,7 +15,8 @@ import pytest
 
 from app.server.refusals import Limits
 from tests.door.case import SHORT, batch, chunked, get, request
-from tests.support.door import Door, RawCaller, a_few_turns, at_the_door, until
+from tests.support.door import Door, RawCaller, at_the_door, until
+from tests.support.listening import a_few_turns
 from tests.support.platform import FakePlatform, Received
 from tests.support.running import running
 

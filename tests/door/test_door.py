@@ -6,8 +6,9 @@ import pytest
 
 from tests.door.case import Answer, Case, get
 from tests.door.catalogue import CASES
-from tests.support.door import Door, RawCaller, Reply, a_few_turns, at_the_door, until
+from tests.support.door import Door, RawCaller, Reply, at_the_door, until
 from tests.support.leftovers import descriptors, nothing_left_behind
+from tests.support.listening import a_few_turns
 
 pytestmark = pytest.mark.anyio
 

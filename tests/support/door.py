@@ -14,6 +14,7 @@ from app.main import create_app
 from app.server.refusals import Limits
 from app.server.serving import Server
 from app.settings import Settings
+from tests.support.listening import a_few_turns
 from tests.support.platform import FakePlatform
 from tests.support.served import serving
 from tests.support.service import settings_for
@@ -144,12 +145,6 @@ class Door:
     def metric(self, name: str, **labels: str) -> float:
         """A metric's value; 0 where it has none."""
         return self.app.state.service.metrics.registry.get_sample_value(f"message_state_{name}", labels) or 0.0
-
-
-async def a_few_turns() -> None:
-    """Let the server, which runs in this event loop, do what it can do now."""
-    for _ in range(10):
-        await asyncio.sleep(0)
 
 
 async def until(condition: Any) -> None:

@@ -8,12 +8,14 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
 import respx
+
+from tests.support.listening import listening
 
 TOKEN = "planted-token-7f3a"
 LOGIN, PASSWORD = "planted-login-5c1d", 'planted-"pass\\word'
@@ -184,27 +186,8 @@ class FakePlatform:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
         """Serve on a free loopback port; yields the URL of ``state.php``."""
-        open_connections: set[asyncio.Task[None]] = set()
-
-        async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            task = asyncio.current_task()
-            assert task is not None
-            open_connections.add(task)
-            try:
-                with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                    await self._converse(reader, writer)
-            finally:
-                open_connections.discard(task)
-                writer.close()
-
-        server = await asyncio.start_server(connected, "127.0.0.1", 0)
-        try:
-            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{PATH}"
-        finally:
-            server.close()
-            for task in list(open_connections):
-                task.cancel()
-            await asyncio.gather(*open_connections, return_exceptions=True)
+        async with listening(self._converse) as port:
+            yield f"http://127.0.0.1:{port}{PATH}"
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while True:

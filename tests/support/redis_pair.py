@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+from tests.support.listening import listening
 from tests.support.redis_server import RedisServer
 
 
@@ -47,9 +48,11 @@ class Pair:
         with contextlib.suppress(OSError):
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._leads_to)
             self._writers |= {writer, server_writer}
-            await asyncio.gather(_pass_on(reader, server_writer), _pass_on(server_reader, writer))
-            self._writers -= {writer, server_writer}
-        writer.close()
+            try:
+                await asyncio.gather(_pass_on(reader, server_writer), _pass_on(server_reader, writer))
+            finally:
+                self._writers -= {writer, server_writer}
+                server_writer.close()
 
 
 @asynccontextmanager
@@ -58,13 +61,12 @@ async def pair(start_redis: Callable[..., RedisServer]) -> AsyncIterator[Pair]:
     quick = ("--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
     both = Pair(start_redis(*quick), start_redis(*quick))
     await both.follow()
-    server = await asyncio.start_server(both.serve, "127.0.0.1", 0)
-    both.url = f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    try:
-        yield both
-    finally:
-        server.close()
-        both.cut_connections()
+    async with listening(both.serve) as port:
+        both.url = f"redis://127.0.0.1:{port}/0"
+        try:
+            yield both
+        finally:
+            both.cut_connections()
 
 
 async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

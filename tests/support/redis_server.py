@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from tests.support.listening import listening
 from tests.support.running import free_port
 
 PROGRAM = os.environ.get("REDIS_SERVER") or shutil.which("redis-server") or shutil.which("valkey-server")
@@ -84,20 +85,12 @@ async def pretender(reply: bytes, *, endless: bool = False) -> AsyncIterator[str
     """A server that answers whatever it is asked with these bytes; yields its URL."""
 
     async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while await reader.read(65536):
-                writer.write(reply)
+        while await reader.read(65536):
+            writer.write(reply)
+            await writer.drain()
+            while endless:
+                writer.write(reply * 1000)
                 await writer.drain()
-                while endless:
-                    writer.write(reply * 1000)
-                    await writer.drain()
-        except ConnectionError:
-            pass
-        finally:
-            writer.close()
 
-    server = await asyncio.start_server(converse, "127.0.0.1", 0)
-    try:
-        yield f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0"
-    finally:
-        server.close()
+    async with listening(converse) as port:
+        yield f"redis://127.0.0.1:{port}/0"

@@ -15,6 +15,7 @@ from app.lookup.engine import Engine
 from app.main import create_app
 from app.server.serving import Server
 from app.settings import Settings
+from tests.support.listening import a_few_turns
 
 
 class JumpingClock:
@@ -110,9 +111,10 @@ async def serving(server: Server) -> AsyncIterator[tuple[FastAPI, int]]:
         for each in server.servers:
             each.close()
         listener.close()
-        for connection in list(server.server_state.connections):
-            connection.transport.abort()
+        await a_few_turns()
         while server.server_state.connections:
+            for connection in list(server.server_state.connections):
+                connection.transport.abort()
             await asyncio.sleep(0.005)
         app.state.service.watcher.stop()
         await asyncio.gather(*server.server_state.tasks)

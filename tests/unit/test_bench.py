@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from bench.report import BEGIN, END, between_marks, plots, tables
 from bench.requests import CHANGING, DOCUMENTED, FINAL, UNKNOWN, Ids, Runs, Shape, lua
 from bench.soak import growth
 from bench.summary import Results, Spread, Start, judged
+from tests.support.listening import listening
 
 SAMPLE = Sample(
     lookups_per_second=1000.0,
@@ -122,24 +122,20 @@ def test_wrk_sends_the_same_ids_as_python_and_reports_what_it_saw(
             length = re.search(rb"Content-Length: (\d+)", head)
             seen.append(head + await reader.readexactly(int(length[1]) if length else 0))
             await asyncio.sleep(0.002)  # some hundred answers in wrk's second are enough
-            status = b"404 Not LookupResult" if len(seen) % 2 else b"200 OK"
+            status = b"404 Not Found" if len(seen) % 2 else b"200 OK"
             writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
-        with suppress(ConnectionError):
-            await writer.wait_closed()
 
     async def run() -> str:
-        server = await asyncio.start_server(answer, "127.0.0.1", 0)
-        host = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with listening(answer) as port:
+            return await measured(f"127.0.0.1:{port}")
+
+    async def measured(host: str) -> str:
         script = tmp_path / "load.lua"
         script.write_text(lua(shape, host, streams, batch, tags))
         wrk = await asyncio.create_subprocess_exec(
             "wrk", "-t1", "-c1", "-d1s", "-s", str(script), f"http://{host}/", stdout=subprocess.PIPE
         )
         output, _ = await wrk.communicate()
-        # Each connection has ended, but for asyncio it is open until what serves it has seen so.
-        await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
-        server.close()
         expected = list(itertools.islice(shape.requests(host, streams, batch, tags), 101))
         # wrk asks the script for one request before it starts, which it never sends.
         assert seen[:100] in (expected[:100], expected[1:101])

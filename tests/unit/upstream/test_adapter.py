@@ -11,6 +11,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from app.lookup.failures import Unreachable
 from app.upstream.transport import failure_of, network
+from tests.support.listening import listening
 
 pytestmark = pytest.mark.anyio
 
@@ -25,10 +26,9 @@ async def server(reply: bytes) -> AsyncIterator[str]:
         await reader.readuntil(b"\r\n\r\n")
         writer.write(reply)
         await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(answer, "127.0.0.1", 0) as listening:
-        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/"
+    async with listening(answer) as port:
+        yield f"http://127.0.0.1:{port}/"
 
 
 async def ask(make: Callable[[], httpx.AsyncBaseTransport], url: str) -> httpx.Response:

@@ -36,6 +36,7 @@ from app.upstream.connection import HeadTooLarge
 from app.upstream.credentials import Account, Credentials
 from app.upstream.transport import failure_of
 from tests.support.asking import ask
+from tests.support.listening import listening
 from tests.support.platform import TOKEN, URL, FakePlatform, Reply, reply
 from tests.unit.upstream.wire_cases import DOCUMENTED, MOSCOW
 
@@ -438,25 +439,18 @@ async def test_a_name_that_does_not_resolve_is_unreachable(monkeypatch: pytest.M
     ids=["speaks plain HTTP", "closes", "is silent"],
 )
 async def test_a_tls_handshake_fails_by_its_cause(greeting: bytes | None, kind: type[LookupFailure]) -> None:
-    ended, closed = asyncio.Event(), asyncio.Event()
-
     async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if greeting is None:
-            await ended.wait()
+            await asyncio.Event().wait()
         writer.write(greeting or b"")
-        writer.close()
-        closed.set()
 
-    server = await asyncio.start_server(greet, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    client = client_of(f"https://127.0.0.1:{port}/json/state.php", connect_timeout=5 if greeting is not None else 0.05)
-    with pytest.raises(LookupFailure) as caught:
-        await ask(client, {5: False})
-    assert type(caught.value) is kind
-    ended.set()
-    await closed.wait()
-    await client.aclose()
-    server.close()
+    async with listening(greet) as port:
+        url = f"https://127.0.0.1:{port}/json/state.php"
+        client = client_of(url, connect_timeout=5 if greeting is not None else 0.05)
+        with pytest.raises(LookupFailure) as caught:
+            await ask(client, {5: False})
+        assert type(caught.value) is kind
+        await client.aclose()
 
 
 def test_waiting_for_bytes_and_the_end_of_a_connection_are_no_tls_failures() -> None:

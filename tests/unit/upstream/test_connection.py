@@ -22,6 +22,7 @@ from app.upstream.transport import network
 from tests.support import misbehaviour as does
 from tests.support.asking import ask
 from tests.support.hostile import Behaviour, Exchange, HostilePlatform, well
+from tests.support.listening import Converse, listening
 from tests.support.platform import PATH, TOKEN
 from tests.support.served import JumpingClock
 from tests.unit.upstream.wire_cases import MOSCOW
@@ -306,9 +307,13 @@ async def test_8_mib_of_whatever_take_little_memory_and_nobodys_time(status: int
 async def little_memory_and_time(run: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Checks that something takes no iteration of the event loop more than 50 ms of CPU, and no more than 20 MiB.
 
-    Time is the better one of two runs, since other processes slow one down; memory is measured apart, which takes time.
+    Time is the best of at most five runs, since other processes slow one down; memory is measured apart, which takes
+    time.
     """
-    longest = min([await longest_turn(run) for _ in range(2)])
+    for _ in range(5):
+        longest = await longest_turn(run)
+        if longest < 0.05:
+            break
     tracemalloc.start()
     try:
         await run()
@@ -353,26 +358,20 @@ class TwoNodes:
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
         """Both nodes; yields the URL with their name."""
-        servers = [await asyncio.start_server(self._node("127.0.0.1"), "127.0.0.1", 0)]
-        self.port = servers[0].sockets[0].getsockname()[1]
-        servers.append(await asyncio.start_server(self._node("127.0.0.2"), "127.0.0.2", self.port))
-        try:
+        async with (
+            listening(self._node("127.0.0.1")) as self.port,
+            listening(self._node("127.0.0.2"), "127.0.0.2", self.port),
+        ):
             yield f"http://{self.name}:{self.port}{PATH}"
-        finally:
-            for server in servers:
-                server.close()
 
-    def _node(self, address: str) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Any]:
+    def _node(self, address: str) -> Converse:
         async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-            try:
-                while True:
-                    head = await reader.readuntil(b"\r\n\r\n")
-                    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
-                    await reader.readexactly(length)
-                    self.asked.append(address)
-                    writer.write(self.answers[address])
-            except (asyncio.IncompleteReadError, ConnectionError):
-                writer.close()
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0])
+                await reader.readexactly(length)
+                self.asked.append(address)
+                writer.write(self.answers[address])
 
         return converse
 
