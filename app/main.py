@@ -17,7 +17,7 @@ from app.api.cors import Cors
 from app.api.description import install_openapi
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest, RequestContext
-from app.api.shortcuts import Application, install_cached_state, install_direct_route
+from app.api.shortcuts import Application, install_shortcut
 from app.lookup.policy import Clock
 from app.service import build_service
 from app.settings import Settings
@@ -75,15 +75,14 @@ def create_app(
     app.state.service = service
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
-    install_direct_route(app, messages.get_message_state)
     # The middleware, from the inside out; the last two stand before FastAPI.
     app.add_middleware(Access, callers)
     app.add_middleware(Compression)
     app.add_middleware(RequestContext, every)
     if not tracing.usable():  # FastAPI makes the span of a request
-        install_cached_state(app, messages.get_message_state, callers, every)
+        install_shortcut(app, messages.get_message_state, callers, every)
     if settings.root_path:
-        app.put_before(RootPath, settings.root_path)
+        app.put_before(RootPath, root_path=settings.root_path)
     install_handlers(app)
     install_openapi(
         app,

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from operator import attrgetter
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
@@ -17,7 +16,6 @@ UNMATCHED = "unmatched"
 """The route of requests that no route takes: their paths are the caller's invention, and no label or template."""
 
 _COSTLIEST_FIRST = [Source.UPSTREAM, Source.JOINED, Source.REFUSED, Source.CACHE]
-_source = attrgetter("source")
 
 access = logging.getLogger(ACCESS)
 log = logging.getLogger(__name__)
@@ -67,11 +65,12 @@ class AccessLog:
     def _write_ended(self) -> None:
         ended, self._ended = self._ended, []
         lines: list[str] = []
+        is_wanted = access.isEnabledFor(logging.INFO)
         sole = None
         for request in ended:
             try:
                 line = self._count(request)
-                if line is None:
+                if line is None or not is_wanted:
                     continue
                 sole = sole or sole_json_handler()
                 if sole is None:
@@ -85,7 +84,7 @@ class AccessLog:
             sole[0].write("\n".join(lines))
 
     def _count(self, request: Ended) -> AccessLine | None:
-        """Count a request. Returns what its line says; None where nobody wants to know."""
+        """Count a request. Returns what its line says; None where another one tells of it."""
         scope = request.scope
         state: RequestState = scope["state"]
         if "replaced" in state:
@@ -98,8 +97,6 @@ class AccessLog:
         slug = state.get("problem")
         if slug is not None:
             self._metrics.http_problem(route, slug)
-        if not access.isEnabledFor(logging.INFO):
-            return None
         client = scope.get("client")
         trace_id = request.trace_id
         if trace_id is None:
@@ -109,8 +106,8 @@ class AccessLog:
                     break
         source = entries = None
         if "results" in state:
-            sources = list(map(_source, state["results"].values()))
-            source = min(sources, key=_COSTLIEST_FIRST.index).value
+            sources = [result.source for result in state["results"].values()]
+            source = sources[0] if len(sources) == 1 else min(sources, key=_COSTLIEST_FIRST.index)
             entries = sources.count(Source.UPSTREAM)
         return AccessLine(
             request.at,

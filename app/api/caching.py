@@ -29,7 +29,7 @@ def state_response(scope: Scope, body: bytes, found: LookupResult, *, keep: bool
     ``keep``: whether it may be stored. What was waited for may not: the next wait is another one.
     """
     content = StateContent.of(body, found.lifetime if keep else None)
-    return _Made(*content.answer(scope, found.age, hit=found.source is Source.CACHE))
+    return _Made(*content.answer(if_none_match(scope), found.age, hit=found.source is Source.CACHE))
 
 
 class StateContent(NamedTuple):
@@ -50,11 +50,13 @@ class StateContent(NamedTuple):
         length = (b"content-length", b"%d" % len(body))
         return cls(body, tag, (b"etag", tag.encode()), (b"cache-control", control), length)
 
-    def answer(self, scope: Scope, age: float, *, hit: bool) -> tuple[int, bytes, list[Header]]:
-        """The status, the body and the headers of an answer; ``age``: seconds since the platform's reply."""
+    def answer(self, known: str | None, age: float, *, hit: bool) -> tuple[int, bytes, list[Header]]:
+        """The status, the body and the headers of an answer.
+
+        ``known``: the tags of ``If-None-Match``. ``age``: seconds since the platform's reply.
+        """
         headers = [_VARY, self.etag, self.cache_control, (b"age", b"%d" % age), _HIT if hit else _MISS]
-        known = _header(scope, b"if-none-match")
-        if known and matches(known, self.tag):
+        if known is not None and matches(known, self.tag):
             return 304, b"", headers
         return 200, self.body, [*headers, _JSON, self.length]
 

@@ -24,7 +24,7 @@ class RequestState(TypedDict, total=False):
     root_path: str
     """The prefix that a proxy publishes the service under. ``RootPath``; whoever writes a path into an answer."""
     request_id: str
-    """``RequestContext`` and ``CachedState``; problem documents, headers, the log."""
+    """``RequestContext`` and ``StateShortcut``; problem documents, headers, the log."""
     head: bool
     """Only the head of the answer is wanted. ``RequestContext``; the routes, by ``is_head``."""
     caller: Caller
@@ -38,7 +38,7 @@ class RequestState(TypedDict, total=False):
     problem: str
     """The slug of the problem that is the answer. ``problem``; ``AccessLog``."""
     route: str
-    """The route for log and metric, where FastAPI's is not it. ``CachedState``, long polls; ``AccessLog``."""
+    """The route for log and metric, where FastAPI's is not it. ``StateShortcut``, long polls; ``AccessLog``."""
     results: dict[int, LookupResult]
     """What a lookup has brought. The routes; ``AccessLog``."""
 

@@ -1,8 +1,8 @@
 """What is around every request: its id, the headers of every response, its line in the log, the answer to a crash.
 
-``RequestContext`` stands outside of all middleware but ``CachedState``, which adds the same by ``EveryRequest``, and
-``RootPath``. So every answer has all of it: those of the middleware inside, the server's own refusals, the answer where
-something crashes; and a page of another origin may read it where it is allowed to.
+``RequestContext`` stands outside of all middleware but ``RootPath`` and ``StateShortcut``, which adds the same to a
+state from memory, by ``EveryRequest``. So every answer has all of it: those of the middleware inside, the server's own
+refusals, the answer where something crashes; and a page of another origin may read it where it is allowed to.
 """
 
 import logging
@@ -45,9 +45,9 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 log = logging.getLogger(__name__)
 
 
-def new_request_id() -> str:
+def new_request_id() -> NotSecret:
     """64 random bits: enough to find one request among a day's."""
-    return f"{random.getrandbits(64):016x}"  # a name, not a secret
+    return NotSecret(f"{random.getrandbits(64):016x}")
 
 
 class Refusal(NamedTuple):
@@ -92,7 +92,7 @@ class EveryRequest:
         make_id: Callable[[], str] = new_request_id,
     ) -> None:
         self._lifecycle = lifecycle
-        self._make_id = make_id
+        self.make_id = make_id
         self.access_log = access_log
         self.cors = cors
 
@@ -103,7 +103,7 @@ class EveryRequest:
                 if _REQUEST_ID.fullmatch(value):
                     return str(value.decode())
                 break
-        return NotSecret(self._make_id())
+        return self.make_id()
 
     def headers(self, scope: Scope, own: Headers, *, preflight: bool = False) -> Headers:
         """The headers of a response that has these of its own. A preflight's say by themselves what is permitted."""

@@ -1,30 +1,30 @@
-"""Shortcuts past FastAPI for what frontends ask all day: the state of one message, by a plain GET.
+"""The shortcut past FastAPI for what frontends ask all day: the state of one message, by a plain GET.
 
-``CachedState`` answers from memory, before FastAPI and all middleware but ``RootPath``. ``DirectRoute`` answers the
-rest: it calls the endpoint without FastAPI's parsing of parameters. Either answers byte for byte as the ordinary way
-would, and hands on what it cannot answer so. What they gain and rely on:
+``StateShortcut`` answers from memory, before FastAPI and all middleware but ``RootPath``. What is not in memory it
+takes to the endpoint: through the application's middleware, without FastAPI's routes and its parsing of parameters.
+Either way the answer is the ordinary one to the byte. Every other request is left to FastAPI. What this gains and
+relies on:
 ``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
 """
 
 import logging
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import RouteContext, iter_route_contexts
-from starlette.datastructures import URLPath
-from starlette.routing import BaseRoute, Match, NoMatchFound
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import Callers
 from app.api.access_log import Ended
-from app.api.caching import Header, StateContent, wants_fresh
+from app.api.caching import Header, StateContent, if_none_match, wants_fresh
 from app.api.context import RequestState
 from app.api.request_context import EveryRequest
 from app.api.schemas import state_body
 from app.lookup.record import MAX_MESSAGE_ID, MessageRecord
+from app.telemetry.tracing import has_provider
 
 if TYPE_CHECKING:  # ``service`` stands above this package and builds it
     from app.service import Service
@@ -67,40 +67,65 @@ class Application(FastAPI):
         super().__init__(**options)
         self._first: ASGIApp = super().__call__
 
-    def put_before(self, middleware: Callable[..., ASGIApp], *options: object) -> None:
+    def put_before(self, middleware: Callable[..., ASGIApp], **options: object) -> None:
         """Let a middleware have each request before FastAPI; the one that is put there last has it first."""
-        self._first = middleware(self._first, *options)
+        self._first = middleware(self._first, **options)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request, or the lifespan."""
         await self._first(scope, receive, send)
 
 
-class CachedState:
-    """Answers a plain GET of a state from memory; leaves every other request to the application inside.
+class StateShortcut:
+    """Answers a plain GET of a state; leaves every other request to the application inside.
 
-    ``path`` is the template of the route, with ``{id}``.
+    ``route`` is the ordinary one, as it was included; it has no dependencies. ``endpoint`` takes the request, the id
+    and ``detail``.
     """
 
-    def __init__(self, app: ASGIApp, path: str, service: "Service", callers: Callers, every: EveryRequest) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        application: FastAPI,
+        route: RouteContext,
+        endpoint: Endpoint,
+        callers: Callers,
+        every: EveryRequest,
+    ) -> None:
         self._app = app
-        self._route = path
-        self._path = _StatePath(path)
-        self._service = service
+        self._application = application
+        self._service: Service = application.state.service
+        self._template = route.path_format or ""
+        self._path = _StatePath(self._template)
+        self._route = route.original_route
+        self._endpoint = endpoint
         self._callers = callers
         self._every = every
         self._contents: dict[tuple[int, bool], tuple[MessageRecord, StateContent]] = {}
+        self._in_middleware: ASGIApp | None = None
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
         started = perf_counter()
+        asked = self._path.read(scope)
+        if asked is None:
+            if scope["type"] == "lifespan":
+                self._put_into_middleware()
+            return self._app(scope, receive, send)
         try:
-            answer = self._answer(scope)
+            answer = self._from_memory(scope, *asked)
         except Exception:
-            # Outside of what makes a problem document of a crash: the ordinary way answers, by a state or by that.
+            # Outside of what makes a problem document of a crash.
             log.exception("unhandled error while handling a request")
             answer = None
-        return self._app(scope, receive, send) if answer is None else self._send(scope, send, answer, started)
+        if answer is not None:
+            return self._send(scope, send, answer, started)
+        if has_provider():  # FastAPI makes the span of a request
+            return self._app(scope, receive, send)
+        return (self._in_middleware or self._put_into_middleware())(scope, receive, send)
+
+    # --- from memory ---
 
     async def _send(self, scope: Scope, send: Send, answer: _Answer, started: float) -> None:
         status, body, headers = answer
@@ -113,14 +138,16 @@ class CachedState:
         finally:
             self._every.access_log.end(Ended(scope, perf_counter() - started, None, time()))
 
-    def _answer(self, scope: Scope) -> _Answer | None:
+    def _from_memory(self, scope: Scope, id_: int, detail: bool) -> _Answer | None:
         """Status, body and headers, where nothing has to be asked, waited for, or refused."""
-        asked = self._path.read(scope)
-        if asked is None:
-            return None
-        id_, detail = asked
         state: RequestState = scope.setdefault("state", {})
-        if "refusal" in state or wants_fresh(scope) or not self._callers.identify(scope):
+        # What reads a header is called where there is one: to look through all of them takes as long as all the rest.
+        given = dict(scope["headers"])
+        if (
+            "refusal" in state
+            or (b"cache-control" in given and wants_fresh(scope))
+            or not self._callers.identify(scope)
+        ):
             return None
         quotas = self._service.quotas
         if quotas is not None and not quotas.has(state["caller"].identity, 1):
@@ -130,12 +157,13 @@ class CachedState:
             return None
         if quotas is not None:
             quotas.take(state["caller"].identity, 1)
-        state["route"] = self._route
+        state["route"] = self._template
         state["results"] = {id_: result}
-        answer = self._content(cast(MessageRecord, result.answer), detail, result.lifetime).answer(
-            scope, result.age, hit=True
-        )
-        state["request_id"] = self._every.request_id(scope)
+        content = self._content(cast(MessageRecord, result.answer), detail, result.lifetime)
+        known = if_none_match(scope) if b"if-none-match" in given else None
+        answer = content.answer(known, result.age, hit=True)
+        every = self._every
+        state["request_id"] = every.request_id(scope) if b"x-request-id" in given else every.make_id()
         return answer
 
     def _content(self, record: MessageRecord, detail: bool, lifetime: float) -> StateContent:
@@ -148,55 +176,33 @@ class CachedState:
             del self._contents[next(iter(self._contents))]
         return content
 
+    # --- by the endpoint ---
 
-class DirectRoute(BaseRoute):
-    """Takes a plain GET of a state to the endpoint; leaves every other request to the ordinary route.
+    def _put_into_middleware(self) -> ASGIApp:
+        """The endpoint within the application's middleware, which is complete when it starts, as around its routes."""
+        found: ASGIApp = self._ask
+        for each in reversed(self._application.user_middleware):
+            found = each.cls(found, *each.args, **each.kwargs)
+        self._in_middleware = found
+        return found
 
-    ``ordinary`` is that route as it was included; it has no dependencies. ``endpoint`` takes the request, the id and
-    ``detail``.
-    """
-
-    def __init__(self, ordinary: RouteContext, endpoint: Endpoint) -> None:
-        # As FastAPI's own routes have them: for the name of a span, and for whoever lists the routes.
-        self.path = self.path_format = ordinary.path_format or ""
-        self.methods = {"GET"}
-        self._path = _StatePath(self.path)
-        self._route = ordinary.original_route
-        self._endpoint = endpoint
-
-    def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        """Whether the request is well-formed and needs nothing of FastAPI."""
-        asked = self._path.read(scope)
-        if asked is None:
-            return Match.NONE, {}
-        return Match.FULL, {"endpoint": self._endpoint, "path_params": {"id": str(asked[0])}, "route": self._route}
-
-    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        id_, detail = int(scope["path_params"]["id"]), _DETAIL[scope["query_string"]]
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        id_, detail = cast(tuple[int, bool], self._path.read(scope))
+        # As FastAPI's router has them.
+        scope.update(app=self._application, route=self._route, endpoint=self._endpoint, path_params={"id": str(id_)})
         response = await self._endpoint(Request(scope, receive, send), id_, detail)
         await response(scope, receive, send)
 
-    def url_path_for(self, name: str, /, **path_params: object) -> URLPath:
-        """The ordinary route has the name."""
-        raise NoMatchFound(name, path_params)
 
-
-def install_cached_state(
-    app: Application, endpoint: Callable[..., object], callers: Callers, every: EveryRequest
-) -> None:
-    """Put ``CachedState`` before the application, for each route of the endpoint that has no dependencies."""
-    for route in _without_dependencies(app, endpoint):
-        app.put_before(CachedState, route.path_format or "", app.state.service, callers, every)
-
-
-def install_direct_route(app: FastAPI, endpoint: Endpoint) -> None:
-    """Put ``DirectRoute`` before the ordinary routes of the endpoint that have no dependencies."""
-    for ordinary in list(_without_dependencies(app, endpoint)):
-        app.router.routes.insert(0, DirectRoute(ordinary, endpoint))
-
-
-def _without_dependencies(app: FastAPI, endpoint: Callable[..., object]) -> Iterator[RouteContext]:
+def install_shortcut(app: Application, endpoint: Endpoint, callers: Callers, every: EveryRequest) -> None:
+    """Put the shortcut before the application, for each route of the endpoint that has no dependencies."""
     for route in iter_route_contexts(app.routes):
         if route.endpoint is endpoint and not route.dependant.dependencies:
-            yield route
+            app.put_before(
+                StateShortcut,
+                application=app,
+                route=route,
+                endpoint=endpoint,
+                callers=callers,
+                every=every,
+            )

@@ -47,6 +47,11 @@ def usable() -> bool:
     return wanted() and available()
 
 
+def has_provider() -> bool:
+    """Whether somebody records spans: by the variables, or by a provider that was set in this process."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider)
+
+
 def warnings(environment: Mapping[str, str]) -> list[str]:
     """What the variables ask for and nobody does, one line each."""
     if not wanted() or available():

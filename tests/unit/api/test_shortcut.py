@@ -1,6 +1,5 @@
 """FastAPI's dependencies on every route, and the shortcut past its solver: the same answers, and what it relies on."""
 
-import inspect
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Annotated, Any
@@ -9,14 +8,14 @@ import httpx
 import pytest
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
 from fastapi.routing import RouteContext, iter_route_contexts
-from starlette.routing import BaseRoute, Match, NoMatchFound, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import event_stream, health, messages, webhook
 from app.api.access import Callers
 from app.api.access_log import AccessLog
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest
-from app.api.shortcuts import Application, CachedState, DirectRoute, install_cached_state, install_direct_route
+from app.api.shortcuts import Application, StateShortcut, install_shortcut
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -59,12 +58,8 @@ async def allow() -> None:
     """What takes its place."""
 
 
-def shortcuts(app: FastAPI) -> list[BaseRoute]:
-    return [route for route in app.routes if isinstance(route, DirectRoute)]
-
-
-def answers_from_memory(app: Application) -> bool:
-    return isinstance(app._first, CachedState)
+def has_shortcut(app: Application) -> bool:
+    return isinstance(app._first, StateShortcut)
 
 
 @asynccontextmanager
@@ -90,8 +85,7 @@ def built(
     )
     app.state.service = service.state.service
     app.include_router(router, dependencies=list(of_include), prefix=prefix)
-    install_direct_route(app, messages.get_message_state)
-    install_cached_state(app, messages.get_message_state, Callers(service.state.service.secrets), every)
+    install_shortcut(app, messages.get_message_state, Callers(service.state.service.secrets), every)
     install_handlers(app)
     return app
 
@@ -109,8 +103,7 @@ async def test_dependencies_and_overrides_work_on_every_route(
         if "events" not in request_[1]:  # whose stream would not end
             allowed = await client.request(*request_, json={"ids": [82216]})
             assert allowed.status_code == (404 if "webhooks" in request_[1] else 200)
-    assert shortcuts(app) == []
-    assert not answers_from_memory(app)
+    assert not has_shortcut(app)
 
 
 async def test_a_route_that_is_included_under_a_prefix_is_found_there_alone() -> None:
@@ -119,8 +112,7 @@ async def test_a_route_that_is_included_under_a_prefix_is_found_there_alone() ->
         assert (await client.get("/v1" + ONE)).status_code == 200
         assert (await client.get("/v1" + ONE)).headers["Cache-Status"].endswith("hit")
         assert (await client.get(ONE)).status_code == 404
-    assert len(shortcuts(app)) == 1
-    assert answers_from_memory(app)
+    assert has_shortcut(app)
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "OPTIONS"])
@@ -131,12 +123,10 @@ async def test_the_shortcut_answers_as_the_ordinary_route_does(
     monkeypatch.setattr(Metrics, "http_request", lambda _self, route, *_: routes.append(route))
     routes: list[str] = []
     answers = []
-    for has_shortcut in (True, False):
+    for with_shortcut in (True, False):
         app = create_app(Settings.for_sandbox())
-        assert len(shortcuts(app)) == 1
-        if not has_shortcut:
-            app.router.routes.remove(*shortcuts(app))
-            assert isinstance(app._first, CachedState)
+        assert isinstance(app._first, StateShortcut)
+        if not with_shortcut:
             app._first = app._first._app
         async with asked(app) as client:
             for headers in ({}, {"If-None-Match": "*"}):
@@ -180,9 +170,52 @@ async def test_fastapi_and_starlette_have_what_the_shortcut_relies_on() -> None:
         ("/v1/a/{id}/c", without, 0),
         ("/v1/a/{id}/d", by_parameter, 1),
     ]
-    assert list(inspect.signature(BaseRoute.matches).parameters) == ["self", "scope"]
-    assert list(inspect.signature(BaseRoute.handle).parameters) == ["self", "scope", "receive", "send"]
-    # The first route that matches in full is the one that answers.
-    with pytest.raises(NoMatchFound):
-        Router().url_path_for("nothing")
-    assert {each.name for each in Match} == {"NONE", "PARTIAL", "FULL"}
+    assert contexts[0].original_route.path == "/a/{id}/b"  # type: ignore[attr-defined]  # as FastAPI names it in a scope
+    # The outermost middleware stands first, and none can be added once the application has started.
+    app.add_middleware(Seeing, [], name="inner")
+    app.add_middleware(Seeing, [], name="outer")
+    added: list[Any] = app.user_middleware
+    assert [(each.cls, each.args, each.kwargs) for each in added] == [
+        (Seeing, ([],), {"name": "outer"}),
+        (Seeing, ([],), {"name": "inner"}),
+    ]
+    async with asked(app) as client:
+        assert (await client.get("/v1/a/1/c")).status_code == 200
+    with pytest.raises(RuntimeError):
+        app.add_middleware(Seeing, [], name="late")
+
+
+class Seeing:
+    """A middleware that somebody adds: it notes each request, and what its answer is about."""
+
+    def __init__(self, app: ASGIApp, seen: list[str], name: str) -> None:
+        self._app = app
+        self._seen = seen
+        self._name = name
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_seen(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                route = getattr(scope.get("route"), "path", None)
+                self._seen.append(
+                    f"{self._name} {scope['path']} {message['status']} {route} {scope.get('path_params')}"
+                )
+            await send(message)
+
+        await self._app(scope, receive, send_seen)
+
+
+async def test_middleware_that_somebody_adds_stands_around_a_state_that_is_asked_of_the_platform() -> None:
+    seen: dict[bool, list[str]] = {True: [], False: []}
+    for with_shortcut, noted in seen.items():
+        app = create_app(Settings.for_sandbox())
+        app.add_middleware(Seeing, noted, name="inner")
+        app.add_middleware(Seeing, noted, name="outer")
+        assert isinstance(app._first, StateShortcut)
+        if not with_shortcut:
+            app._first = app._first._app
+        async with asked(app) as client:
+            for path in (ONE, "/messages/82218/state", "/livez"):
+                await client.get(path)
+    assert seen[True] == seen[False]
+    assert len(seen[True]) == 6

@@ -1,4 +1,4 @@
-"""A state from memory, past FastAPI: to the byte what the ordinary way answers, counts and logs."""
+"""The state of a message past FastAPI: to the byte what the ordinary way answers, counts and logs."""
 
 import asyncio
 import logging
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from starlette.types import Message, Scope
 
-from app.api.shortcuts import CachedState
+from app.api.shortcuts import StateShortcut
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.logs import ACCESS
@@ -109,8 +109,8 @@ def before_fastapi(app: Any) -> list[Any]:
     return found
 
 
-def from_memory(app: Any) -> CachedState | None:
-    return next((each for each in before_fastapi(app) if isinstance(each, CachedState)), None)
+def shortcut_of(app: Any) -> StateShortcut | None:
+    return next((each for each in before_fastapi(app) if isinstance(each, StateShortcut)), None)
 
 
 class Way:
@@ -120,7 +120,7 @@ class Way:
         self.now = 1000.0
         self.app = create_app(Settings.for_sandbox(**overrides), clock=lambda: self.now)
         *before, fastapi = before_fastapi(self.app)
-        assert isinstance(before.pop(), CachedState)
+        assert isinstance(before.pop(), StateShortcut)
         if not shortcut:
             if before:
                 before[-1]._app = fastapi
@@ -232,7 +232,7 @@ async def test_no_more_answers_are_kept_than_the_limit_says(monkeypatch: pytest.
         for _ in range(2):
             for id_ in range(82210, 82310, 10):
                 await way.ask(Request("GET", f"/messages/{id_}/state", b"", [], 0.0))
-        shortcut = from_memory(way.app)
+        shortcut = shortcut_of(way.app)
         assert shortcut is not None
         assert len(shortcut._contents) == 3
 
@@ -240,7 +240,24 @@ async def test_no_more_answers_are_kept_than_the_limit_says(monkeypatch: pytest.
 def test_while_traces_are_made_every_request_goes_the_ordinary_way(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.telemetry.tracing.usable", lambda: True)
     app = create_app(Settings.for_sandbox())
-    assert from_memory(app) is None
+    assert shortcut_of(app) is None
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("same_ids")
+async def test_a_defect_of_the_endpoint_is_the_same_problem_on_both_ways(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("app.lookup.engine.Engine.lookup", lambda *_args, **_options: 1 / 0)
+    answers = []
+    for shortcut in (True, False):
+        way = Way(shortcut=shortcut)
+        async with way.app.router.lifespan_context(way.app):
+            answers.append(await way.ask(Request("GET", "/messages/82216/state", b"", [], 0.0)))
+    assert answers[0] == answers[1]
+    assert answers[0][0][0]["status"] == 500
+    told = [each.message for each in caplog.records if each.exc_info]
+    assert told == ["unhandled error while handling a request"] * 2
 
 
 @pytest.mark.anyio
@@ -249,7 +266,7 @@ async def test_a_defect_of_the_shortcut_is_logged_and_the_ordinary_way_answers(
 ) -> None:
     way = Way(shortcut=True)
     async with way.app.router.lifespan_context(way.app):
-        monkeypatch.setattr(CachedState, "_content", lambda *_: 1 / 0)
+        monkeypatch.setattr(StateShortcut, "_content", lambda *_: 1 / 0)
         request = Request("GET", "/messages/82216/state", b"", [], 0.0)
         answers = [await way.ask(request) for _ in range(2)]
     assert [sent[0]["status"] for sent, _ in answers] == [200, 200]
