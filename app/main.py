@@ -6,10 +6,11 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 
 from app import __version__
 from app.api import docs, event_stream, health, messages, webhook
-from app.api.access import Access, Callers
+from app.api.access import Access, Callers, closed_below
 from app.api.access_log import AccessLog
 from app.api.compression import Compression
 from app.api.context import RootPath
@@ -18,7 +19,7 @@ from app.api.description import install_openapi
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest, RequestContext
 from app.api.shortcuts import Application, install_shortcut
-from app.lookup.policy import Clock
+from app.lookup.clock import Clock
 from app.service import build_service
 from app.settings import Settings
 from app.settings.rotation import Secrets
@@ -61,7 +62,6 @@ def create_app(
 
     cors = Cors(settings.cors_origins) if settings.cors_origins else None
     every = EveryRequest(service.lifecycle, AccessLog(service.metrics), cors)
-    callers = Callers(service.secrets, settings.trusted_proxies)
     app = Application(
         title="message-state-proxy",
         summary="What became of an SMS message",
@@ -75,6 +75,8 @@ def create_app(
     app.state.service = service
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
+    routes = [route.path_format or "" for route in iter_route_contexts(app.routes)]
+    callers = Callers(service.secrets, settings.trusted_proxies, closed_below(routes))
     # The middleware, from the inside out; the last two stand before FastAPI.
     app.add_middleware(Access, callers)
     app.add_middleware(Compression)

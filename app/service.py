@@ -30,9 +30,10 @@ from app.lookup.cache.leases import Leases
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.caller import Caller
+from app.lookup.clock import Clock
 from app.lookup.engine import Engine
 from app.lookup.lifetimes import Lifetimes
-from app.lookup.policy import Clock, CredentialLockout
+from app.lookup.policy import CredentialLockout
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.settings import Settings

@@ -5,7 +5,7 @@ The key itself goes no further than this module.
 
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from functools import lru_cache
 from ipaddress import IPv6Address, IPv6Network
 
@@ -16,12 +16,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.context import RequestState, caller_of, is_head
 from app.api.problems import problem
 from app.lookup.caller import ADDRESS_LABEL, Caller
-from app.lookup.policy import Clock
+from app.lookup.clock import Clock
 from app.settings.addresses import Network, read_address
 from app.settings.parsed import KeyHolder
 from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
+CLOSED = "/messages"
 IPV6_PREFIX = 64
 """Bits. A subscriber has at least a /64 (RFC 6177), and may take any address of it: so that is one caller."""
 MAPPED = "::ffff:"
@@ -38,17 +39,24 @@ ROUNDING_SECONDS = 1e-6
 _BEARER = re.compile(rb"bearer +([^ ].*)", re.IGNORECASE)
 
 
-def needs_key(path: str) -> bool:
-    """Whether a service with keys asks for one here: also where there is no route, so that nothing is told."""
-    return path.startswith("/messages")
+def closed_below(routes: Iterable[str]) -> tuple[str, ...]:
+    """The beginnings of paths where a service with keys asks for one, by the paths of its routes.
+
+    That is ``/messages``, below whatever prefix it is included; also where there is no route, so that nothing is told.
+    """
+    return tuple(sorted({path[: path.index(CLOSED) + len(CLOSED)] for path in routes if CLOSED in path}))
 
 
 class Callers:
-    """Who calls. ``secrets`` has the callers' keys in force, ``proxies`` are those whose ``X-Forwarded-For`` counts."""
+    """Who calls. ``secrets`` has the callers' keys in force, ``proxies`` are those whose ``X-Forwarded-For`` counts.
 
-    def __init__(self, secrets: Secrets, proxies: Sequence[Network] = ()) -> None:
+    ``closed``: the beginnings of paths that need a key.
+    """
+
+    def __init__(self, secrets: Secrets, proxies: Sequence[Network] = (), closed: tuple[str, ...] = (CLOSED,)) -> None:
         self._secrets = secrets
         self._proxies = tuple(proxies)
+        self._closed = closed
         # Made once for each: making one takes longer than all else that is done here.
         self._caller_at = lru_cache(MAX_KNOWN_CALLERS)(caller_at)
         self._caller_with = lru_cache(MAX_KNOWN_CALLERS)(_caller_with)
@@ -57,7 +65,8 @@ class Callers:
         """Note in ``scope["state"]`` who calls. Returns whether it may: it has the key that it needs."""
         state: RequestState = scope.setdefault("state", {})
         keys = self._secrets.api_keys
-        if keys is None or not needs_key(scope["path"]):
+        # FastAPI sets a root path where an application is mounted in another one.
+        if keys is None or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._closed):
             address = state["logged_caller"] = client_address(scope, self._proxies)
             state["caller"] = self._caller_at(address)
             return True

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from app.api.access import needs_key
+from app.api.access import CLOSED
 from app.api.catalogue import CATALOGUE
 from app.api.examples import ANSWERS, PARAMETERS, PROBLEMS, PROBLEMS_OF, SANDBOX_PARAMETERS, Named
 from app.api.schemas import FieldError, Problem, json_schema_of
@@ -199,7 +199,7 @@ def complete(document: Document, *, sandboxed: bool, closed: bool, root_path: st
         components["schemas"].pop(name, None)
     for path, operation in _operations(document):
         # An empty list says that anybody may ask.
-        operation["security"] = [{name: []} for name in _SECURITY_SCHEMES] if closed and needs_key(path) else []
+        operation["security"] = [{name: []} for name in _SECURITY_SCHEMES] if closed and CLOSED in path else []
         _describe_answers(path, operation, root_path)
         _describe_parameters(operation, sandboxed)
         if operation["operationId"] == "getMessageState":

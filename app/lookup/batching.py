@@ -8,8 +8,8 @@ import math
 from collections import OrderedDict
 from collections.abc import Collection, Container, Iterable
 
+from app.lookup.clock import Clock
 from app.lookup.failures import RepeatedRequest
-from app.lookup.policy import Clock
 from app.lookup.resolution import Findings
 
 POISON_SECONDS = 60.0

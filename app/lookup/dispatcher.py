@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 from app.lookup.batching import Batching
 from app.lookup.cache.base import Cache
+from app.lookup.clock import Clock
 from app.lookup.failures import (
     AccountLocked,
     CredentialsRejected,
@@ -29,7 +30,7 @@ from app.lookup.failures import (
 )
 from app.lookup.isolation import two_of_several_callers
 from app.lookup.lifetimes import Update
-from app.lookup.policy import Clock, Permit, Policy
+from app.lookup.policy import Permit, Policy
 from app.lookup.queue import Batch, Queue
 from app.lookup.record import Cacheable
 from app.lookup.resolution import Findings, Request, RequestResult, Resolution
@@ -200,9 +201,9 @@ class Dispatcher:
         """Parts of a split batch go first, but for an isolated one; other follow-ups alternate with new batches."""
         if self._follow_ups and not (self._new_is_next and self._follow_ups[0].yields):
             return self._next_follow_up()
-        refusal = self._policy.refusal()
-        if refusal is not None:
-            self._queue.refuse(refusal)
+        blocked = self._policy.blocked_by()
+        if blocked is not None:
+            self._queue.refuse(blocked)
         else:
             batch = self._queue.next_batch(self._batching.limit, self._batching.poison)
             if batch is not None:
@@ -298,7 +299,7 @@ class Dispatcher:
 
     def _settle(self, permit: Permit, failure: LookupFailure | None, request: Request) -> None:
         alone = failure is not None and failure.counted_alone and self._is_unsuspected(request)
-        refusal = self._policy.settle(permit, failure, alone=alone)
+        blocked = self._policy.settle(permit, failure, alone=alone)
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, len(request.asked))
         if failure is not None:
             why = {"why": str(failure), "entries": len(request.asked)}
@@ -306,9 +307,9 @@ class Dispatcher:
             rejected = isinstance(failure, _REJECTIONS)
             if rejected and not self._policy.is_outdated(permit) and self._renew_credentials():
                 self.credentials_changed()
-                refusal = self._policy.refusal()
-            if refusal is not None:
-                self._queue.refuse(refusal)
+                blocked = self._policy.blocked_by()
+            if blocked is not None:
+                self._queue.refuse(blocked)
 
     def _is_unsuspected(self, request: Request) -> bool:
         """Whether it is for one id, and an empty reply would say more about the platform than about that."""
@@ -320,7 +321,7 @@ class Dispatcher:
 
     async def _resolve(self, batch: BatchInFlight, outcome: RequestResult) -> None:
         """Take an outcome, deliver the answers, and queue what follows."""
-        shut = self._policy.refusal() if isinstance(outcome, LookupFailure) else None
+        shut = self._policy.blocked_by() if isinstance(outcome, LookupFailure) else None
         findings = batch.resolution.receive(outcome, shut)
         self._batching.learn(findings)
         if findings.poison:

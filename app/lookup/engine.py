@@ -8,10 +8,11 @@ from typing import NamedTuple
 from app.lookup.batching import Batching
 from app.lookup.cache.base import Cache
 from app.lookup.caller import INTERNAL, Caller
+from app.lookup.clock import Clock
 from app.lookup.dispatcher import Dispatcher, OnRequest, OnUpdate, Platform
 from app.lookup.failures import AboutOneMessage, LookupFailure, Overloaded
 from app.lookup.lifetimes import Cached, Lifetimes, Update
-from app.lookup.policy import Clock, CredentialLockout, Policy
+from app.lookup.policy import CredentialLockout, Policy
 from app.lookup.queue import Queue, Watching
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
 from app.lookup.waiter import Source
@@ -131,10 +132,10 @@ class Engine:
                 on_result(id_, result)
         self.lookups[Source.CACHE] += len(results)
         if missing:
-            refusal = self._closed or self.policy.refusal()
+            blocked = self._closed or self.policy.blocked_by()
             wanted: list[int] = []
             for id_ in missing:
-                failure = refusal or (self.batching.withheld(id_) if self.batching.repeated else None)
+                failure = blocked or (self.batching.withheld(id_) if self.batching.repeated else None)
                 if failure is None:
                     wanted.append(id_)
                 else:

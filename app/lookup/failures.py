@@ -9,7 +9,7 @@ it is raised only on the way out of the upstream client, and by ``subscribe`` wh
     │   ├── MessageNotFound        the platform does not know this id; of a whole request: splits the batch
     │   ├── EntryRefused           any other error text of its entry (also an UnknownRefusal)
     │   └── EntryRejected          format or data missing, in its entry (also a RequestRejected)
-    ├── Refusal                    the platform read the request and refused it with an error text
+    ├── RequestRefused                    the platform read the request and refused it with an error text
     │   ├── CredentialsRejected    locks out: nothing leaves for a while
     │   ├── AccountLocked          locks out, longer
     │   ├── RepeatedRequest        the same request twice within a minute: its ids are not asked again for one
@@ -93,38 +93,38 @@ class MessageNotFound(AboutOneMessage):
     log_level = logging.DEBUG
 
 
-class Refusal(LookupFailure):
+class RequestRefused(LookupFailure):
     """The platform understood the request well enough to refuse it with an error."""
 
 
-class CredentialsRejected(Refusal):
+class CredentialsRejected(RequestRefused):
     """ "Incorrect login or password", whatever the wording; or status 401."""
 
     slug = "upstream-credentials-rejected"
     log_level = logging.ERROR
 
 
-class AccountLocked(Refusal):
+class AccountLocked(RequestRefused):
     """ "Your account is locked", whatever the wording."""
 
     slug = "upstream-account-locked"
     log_level = logging.ERROR
 
 
-class RepeatedRequest(Refusal):
+class RepeatedRequest(RequestRefused):
     """The platform says that it got the same request twice within a minute."""
 
     slug = "upstream-throttled"
 
 
-class RequestRejected(Refusal):
+class RequestRejected(RequestRefused):
     """ "Incorrect JSON document format" or "POST data is missing"."""
 
     slug = "upstream-rejected-request"
     splits = True
 
 
-class UnknownRefusal(Refusal):
+class UnknownRefusal(RequestRefused):
     """An error text that nobody has seen yet, or a 400 without a readable one."""
 
     slug = "upstream-rejected"

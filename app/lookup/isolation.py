@@ -8,7 +8,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Collection, Iterable
 
 from app.lookup.caller import Caller
-from app.lookup.policy import Clock
+from app.lookup.clock import Clock
 from app.lookup.resolution import two_of_the_middle
 from app.lookup.waiter import Entry
 

@@ -11,8 +11,8 @@ import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from app.lookup.clock import Clock
 from app.lookup.failures import AboutOneMessage, LookupFailure
-from app.lookup.policy import Clock
 from app.lookup.record import Cacheable, MessageRecord, Outcome
 
 GROWTH = 0.1

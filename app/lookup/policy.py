@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from app.lookup.clock import Clock
 from app.lookup.failures import (
     AccountLocked,
     CircuitOpen,
@@ -20,9 +21,6 @@ from app.lookup.failures import (
     Throttled,
 )
 from app.telemetry.redaction import NotSecret
-
-Clock = Callable[[], float]
-"""Monotonic seconds."""
 
 RETRY_PAUSE = (0.05, 0.25)
 """Seconds, drawn at random, before the second attempt: long enough for a server that restarts, short compared with the
@@ -81,7 +79,7 @@ class CircuitBreaker:
             return "closed"
         return "open" if self._clock() < self._open_until else "half-open"
 
-    def refusal(self) -> CircuitOpen | None:
+    def blocked_by(self) -> CircuitOpen | None:
         """Why an attempt may not be made now, with the seconds to wait; None when it may."""
         if self._open_until is None:
             return None
@@ -151,7 +149,7 @@ class CredentialLockout:
         """The rejection that began the lockout; None while there is none."""
         return self._reason
 
-    def refusal(self) -> LookupFailure | None:
+    def blocked_by(self) -> LookupFailure | None:
         """Why nothing may be sent, with the seconds left; None when something may."""
         if self._reason is None:
             return None
@@ -207,7 +205,7 @@ class Throttle:
         self._clock = clock
         self._until = 0.0
 
-    def refusal(self) -> Throttled | None:
+    def blocked_by(self) -> Throttled | None:
         """Why nothing may be sent, with the seconds left; None when something may."""
         left = self._until - self._clock()
         return Throttled("the platform throttles", retry_after=left) if left > 0 else None
@@ -257,15 +255,15 @@ class Policy:
         self.lockout = CredentialLockout(clock, longest_lockout)
         self.throttle = Throttle(clock)
 
-    def refusal(self) -> LookupFailure | None:
+    def blocked_by(self) -> LookupFailure | None:
         """Why nothing may be sent now; None when something may."""
-        return self.lockout.refusal() or self.throttle.refusal() or self.circuit_breaker.refusal()
+        return self.lockout.blocked_by() or self.throttle.blocked_by() or self.circuit_breaker.blocked_by()
 
     def permit(self, *, is_first: bool) -> Permit | LookupFailure:
         """Begin an attempt. ``is_first``: it adds to the retry budget. Returns a failure where nothing may be sent."""
-        refusal = self.refusal()
-        if refusal is not None:
-            return refusal
+        blocked = self.blocked_by()
+        if blocked is not None:
+            return blocked
         if is_first:
             self.retry_budget.earn()
         return Permit(self._generation, self.circuit_breaker.begin(), self.lockout.begin(), self._clock())
@@ -283,7 +281,7 @@ class Policy:
             self.proven = self.proven or outcome is None
         if isinstance(outcome, Throttled):
             self.throttle.hold(outcome.retry_after or 1.0)
-        return self.refusal()
+        return self.blocked_by()
 
     def cancel(self, permit: Permit) -> None:
         """An attempt has ended without an outcome: it was cancelled. Another one may be the probe."""
@@ -299,7 +297,7 @@ class Policy:
 
         ``seconds_left``: until the last of those who wait runs out of time.
         """
-        if not failure.retried or permit.is_probe or self.refusal() is not None:
+        if not failure.retried or permit.is_probe or self.blocked_by() is not None:
             return None
         pause = self._jitter(*RETRY_PAUSE)
         return pause if pause < seconds_left and self.retry_budget.take() else None

@@ -26,10 +26,10 @@ from collections.abc import Callable, Container, Iterable
 from typing import NamedTuple
 
 from app.lookup.caller import INTERNAL, POLLS, Caller
+from app.lookup.clock import Clock
 from app.lookup.failures import DeadlinePassed, LookupFailure, Overloaded
 from app.lookup.isolation import Isolation
 from app.lookup.lifetimes import Update
-from app.lookup.policy import Clock
 from app.lookup.turns import Turns
 from app.lookup.waiter import Entry, OnAnswer, Source, Waiter
 

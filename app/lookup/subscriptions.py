@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, NamedTuple
 
 from app.lookup.caller import INTERNAL, Caller
+from app.lookup.clock import Clock
 from app.lookup.failures import AccountLocked, CredentialsRejected, LookupFailure, MessageNotFound, Overloaded
 from app.lookup.lifetimes import Cached, Update
-from app.lookup.policy import Clock
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
 
 

@@ -14,10 +14,10 @@ from contextvars import Context
 
 from app.lookup.cache.leases import Due, Leases
 from app.lookup.caller import INTERNAL, POLLS, Caller
+from app.lookup.clock import Clock
 from app.lookup.engine import Engine, LookupResult
 from app.lookup.failures import AboutOneMessage
 from app.lookup.lifetimes import Lifetimes
-from app.lookup.policy import Clock
 from app.lookup.record import Cacheable
 from app.lookup.subscriptions import Snapshot, Subscription, Subscriptions, Watched
 from app.lookup.waiter import Source

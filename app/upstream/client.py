@@ -14,14 +14,14 @@ from zoneinfo import ZoneInfo
 import httpx
 
 from app import __version__
+from app.lookup.clock import Clock
 from app.lookup.failures import InvalidReply, LookupFailure, ServerError, UnexpectedStatus
-from app.lookup.policy import Clock
 from app.lookup.record import Answer
 from app.telemetry.tracing import caller_spans, client_span
 from app.upstream.body import LONG_BODY, load, read_body, read_error, text_of
 from app.upstream.credentials import Account, Credentials
 from app.upstream.errors import clean_message
-from app.upstream.transport import Connections, Transport, failure_of, network
+from app.upstream.transport import ConnectionPool, Transport, failure_of, network
 from app.upstream.wire import decode, encode
 
 MAX_THROTTLE_SECONDS = 60.0
@@ -89,7 +89,7 @@ class UpstreamClient:
         self.undocumented_states = 0
         self.raw_words: Counter[str] = Counter()
         self.unreadable: Counter[str] = Counter()
-        self._connections = Connections(network(), clock) if transport is None else Connections.fixed(transport)
+        self._connections = ConnectionPool(network(), clock) if transport is None else ConnectionPool.fixed(transport)
         # "pool" is what aiohttp has for connecting as a whole: name, socket and TLS.
         timeout = httpx.Timeout(attempt_timeout, connect=connect_timeout, pool=connect_timeout)
         self._extensions = {"timeout": timeout.as_dict()}

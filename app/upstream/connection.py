@@ -27,7 +27,7 @@ class HeadTooLarge(aiohttp.ClientPayloadError):
     """The head of a reply is too large, or interim replies do not end."""
 
 
-class Connection(ResponseHandler):
+class PlatformConnection(ResponseHandler):
     """aiohttp's connection with a limit for heads, that is closed when more comes than was announced."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:

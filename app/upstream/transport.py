@@ -14,9 +14,9 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from app.lookup.clock import Clock
 from app.lookup.failures import InvalidReply, LookupFailure, TimedOut, TlsFailure, UnexpectedStatus, Unreachable
-from app.lookup.policy import Clock
-from app.upstream.connection import MAX_HEAD_BYTES, Connection, HeadTooLarge
+from app.upstream.connection import MAX_HEAD_BYTES, HeadTooLarge, PlatformConnection
 
 KEEP_ALIVE_SECONDS = 30
 """For idle connections to the platform; PHP servers close theirs after 5 to 75 seconds."""
@@ -54,7 +54,7 @@ _BELOW_TLS = (
 )
 
 
-class Connections:
+class ConnectionPool:
     """Leases a transport for each request. One is replaced after ``lifetime`` seconds, or when ``renew`` is called, and
     closed when its last request has ended. ``make`` makes a transport."""
 
@@ -66,7 +66,7 @@ class Connections:
         self._closing: set[asyncio.Task[None]] = set()
 
     @classmethod
-    def fixed(cls, transport: Transport) -> "Connections":
+    def fixed(cls, transport: Transport) -> "ConnectionPool":
         """Always the same transport, which has no connections that could age."""
         return _Fixed(transport)
 
@@ -123,7 +123,7 @@ class _Leased:
             self._close(self._transport)
 
 
-class _Fixed(Connections):
+class _Fixed(ConnectionPool):
     def __init__(self, transport: Transport) -> None:
         super().__init__(lambda: transport, lambda: 0.0)
         self._transport = transport
@@ -153,7 +153,7 @@ def network() -> Callable[[], Transport]:
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=KEEP_ALIVE_SECONDS)
-        Connection.install(connector)
+        PlatformConnection.install(connector)
         return aiohttp.ClientSession(
             connector=connector,
             # A session cookie of the platform must not travel: the documented request has none.

@@ -11,7 +11,7 @@ from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from zoneinfo import ZoneInfo
 
-from app.lookup.failures import EmptyReply, EntryRefused, InvalidReply, LookupFailure, MessageNotFound, Refusal
+from app.lookup.failures import EmptyReply, EntryRefused, InvalidReply, LookupFailure, MessageNotFound, RequestRefused
 from app.lookup.record import MAX_MESSAGE_ID, STATES, Answer, MessageRecord, documented, is_word, merge
 from app.upstream.body import JsonNumber
 from app.upstream.errors import (
@@ -33,7 +33,7 @@ _NO_TIME = frozenset({"", "0000-00-00 00:00:00", "0000-00-00T00:00:00"})
 
 
 @dataclass(slots=True)
-class Reply:
+class ParsedReply:
     """A reply to several ids.
 
     ``answers`` holds an answer for each asked id that the reply speaks of; a missing id is simply not there, what
@@ -64,7 +64,7 @@ def decode(
     redact: Redact,
     *,
     retry_after: float | None = None,
-) -> Reply:
+) -> ParsedReply:
     """Read the JSON of a reply, as ``body.load`` has it: None for an empty one, InvalidReply for what is none.
 
     ``redact`` cleans an error text for the caller, or withholds it; ``retry_after``: seconds that a 429 asks for.
@@ -97,7 +97,7 @@ def _under_another_status(
     redact: Redact,
     *,
     retry_after: float | None,
-) -> Reply:
+) -> ParsedReply:
     document = None if isinstance(document, InvalidReply) else _shaped(document, asked)
     failure = known_refusal(_whole_texts(document), redact)
     if failure is not None:
@@ -173,13 +173,13 @@ class _Reader:
         self._asked = asked
         self._zone = zone
         self._redact = redact
-        self._reply = Reply()
+        self._reply = ParsedReply()
         # A thousand unknown ids come with one sentence.
         self._refusals: dict[tuple[str, ...], LookupFailure] = {}
         # As with one word that the documentation does not have.
         self._harmless: set[str] = set()
 
-    def read(self, entries: list[object]) -> Reply:
+    def read(self, entries: list[object]) -> ParsedReply:
         answers = self._reply.answers
         unattributed: LookupFailure | None = None
         for entry in entries:
@@ -189,7 +189,7 @@ class _Reader:
             elif id_ in self._asked:
                 answer = self._entry(id_, entry)
                 answers[id_] = answer if id_ not in answers else _better(answer, answers[id_])
-        if isinstance(unattributed, Refusal | MessageNotFound) and not answers:
+        if isinstance(unattributed, RequestRefused | MessageNotFound) and not answers:
             # The refusal of the whole request, only put into an array: it may split the batch like any other.
             raise unattributed
         if unattributed is not None and not isinstance(unattributed, MessageNotFound):

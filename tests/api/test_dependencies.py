@@ -47,7 +47,9 @@ async def refuse() -> None:
     raise HTTPException(404)
 
 
-def application(monkeypatch: pytest.MonkeyPatch, where: Where, *dependencies: Dependency, prefix: str = "") -> FastAPI:
+def application(
+    monkeypatch: pytest.MonkeyPatch, where: Where, *dependencies: Dependency, prefix: str = "", **settings: str
+) -> FastAPI:
     """What ``create_app`` makes where somebody has written these dependencies, or this prefix, into it."""
     wanted = [Depends(each) for each in dependencies]
 
@@ -62,7 +64,7 @@ def application(monkeypatch: pytest.MonkeyPatch, where: Where, *dependencies: De
 
     with monkeypatch.context() as patch:
         patch.setattr("app.main.Application", Changed)
-        return create_app(Settings.for_sandbox())
+        return create_app(Settings.for_sandbox(**settings))
 
 
 @asynccontextmanager
@@ -142,3 +144,22 @@ async def test_routers_that_are_included_under_a_prefix_answer_there_alone(
             assert answer.status_code == expected.status_code
             assert answer.headers.get("Cache-Status") == expected.headers.get("Cache-Status")
         assert (await ask(method, path)).status_code == 404
+
+
+KEY = "k" * 24
+
+
+@pytest.mark.parametrize("how", ["included under a prefix", "mounted"])
+async def test_under_a_prefix_the_same_routes_need_a_key(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if how == "mounted":
+        inner = create_app(Settings.for_sandbox(api_keys=f"page:{KEY}"))
+        outer = FastAPI(lifespan=inner.router.lifespan_context)
+        outer.mount("/v1", inner)
+    else:
+        outer = application(monkeypatch, "each router", prefix="/v1", api_keys=f"page:{KEY}")
+    async with asked(create_app(Settings.for_sandbox(api_keys=f"page:{KEY}"))) as ask:
+        ordinary = {(method, path): (await ask(method, path)).status_code for method, path in ROUTES}
+    assert {path for (_, path), status in ordinary.items() if status == 401} >= {"/messages/82216/state"}
+    async with asked(outer) as ask:
+        assert {(method, path): (await ask(method, f"/v1{path}")).status_code for method, path in ROUTES} == ordinary
+        assert (await ask("GET", "/v1/messages/nothing/there")).status_code == 401

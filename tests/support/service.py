@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from app.lookup.policy import Clock
+from app.lookup.clock import Clock
 from app.main import create_app
 from app.service import Service
 from app.settings import Settings

@@ -13,8 +13,8 @@ import httpx
 from fastapi import FastAPI
 from starlette.types import Message
 
+from app.lookup.clock import Clock
 from app.lookup.engine import Engine
-from app.lookup.policy import Clock
 from app.lookup.subscriptions import Subscriptions
 from app.lookup.watcher import Watcher
 from app.main import create_app

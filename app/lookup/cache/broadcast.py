@@ -14,8 +14,8 @@ from typing import Protocol
 
 from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.redis_values import decode, encode
+from app.lookup.clock import Clock
 from app.lookup.lifetimes import Cached, Lifetimes, Update
-from app.lookup.policy import Clock
 from app.lookup.record import MessageRecord, merge
 
 MAX_PUBLISHED = 250

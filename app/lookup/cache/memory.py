@@ -3,8 +3,8 @@
 from collections import OrderedDict
 from collections.abc import Collection
 
+from app.lookup.clock import Clock
 from app.lookup.lifetimes import Cached, Lifetimes, stays
-from app.lookup.policy import Clock
 from app.lookup.record import Cacheable, MessageRecord, merge
 
 

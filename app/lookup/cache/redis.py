@@ -25,8 +25,8 @@ from redis.maint_notifications import MaintNotificationsConfig
 
 from app.lookup.cache.redis_values import LEASE, PUBLISH, READ, RELEASE, WRITE, Script, decode, encode, encode_seen
 from app.lookup.cache.store_health import Health, time_limit
+from app.lookup.clock import Clock
 from app.lookup.lifetimes import Cached, Lifetimes
-from app.lookup.policy import Clock
 
 CALL_LIMIT = 0.05
 """Seconds for one call other than a read; reads get theirs from ``two_levels.READ_LIMIT``."""

@@ -5,7 +5,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from app.lookup.policy import Clock
+from app.lookup.clock import Clock
 from app.telemetry.redaction import NotSecret
 
 LATE_TURNS = 3

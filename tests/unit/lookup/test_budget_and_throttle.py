@@ -35,14 +35,14 @@ def test_the_budget_never_holds_more_than_ten() -> None:
 def test_nothing_leaves_until_the_platforms_pause_is_over() -> None:
     now = Now()
     pause = Throttle(now)
-    assert pause.refusal() is None
+    assert pause.blocked_by() is None
     pause.hold(7)
     now.seconds += 3
-    refusal = pause.refusal()
-    assert isinstance(refusal, Throttled)
-    assert refusal.retry_after == pytest.approx(4)
+    blocked = pause.blocked_by()
+    assert isinstance(blocked, Throttled)
+    assert blocked.retry_after == pytest.approx(4)
     now.seconds += 4
-    assert pause.refusal() is None
+    assert pause.blocked_by() is None
 
 
 def test_a_shorter_pause_does_not_cut_a_longer_one() -> None:
@@ -51,4 +51,4 @@ def test_a_shorter_pause_does_not_cut_a_longer_one() -> None:
     pause.hold(7)
     pause.hold(1)
     now.seconds += 5
-    assert pause.refusal() is not None
+    assert pause.blocked_by() is not None

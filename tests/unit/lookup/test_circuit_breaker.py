@@ -24,12 +24,12 @@ def circuit(now: Now) -> CircuitBreaker:
 
 def test_nine_failures_do_not_open_it_and_the_tenth_does(circuit: CircuitBreaker) -> None:
     attempts(circuit, *[True] * 9)
-    assert circuit.refusal() is None
+    assert circuit.blocked_by() is None
     attempts(circuit, True)
     assert circuit.state == "open"
-    refusal = circuit.refusal()
-    assert refusal is not None
-    assert refusal.retry_after == pytest.approx(5)
+    blocked = circuit.blocked_by()
+    assert blocked is not None
+    assert blocked.retry_after == pytest.approx(5)
 
 
 def test_half_of_the_attempts_must_fail(circuit: CircuitBreaker) -> None:
@@ -66,14 +66,14 @@ def test_attempts_that_say_nothing_do_not_count(circuit: CircuitBreaker) -> None
 def test_it_stays_open_for_five_seconds_and_then_lets_one_probe_go(circuit: CircuitBreaker, now: Now) -> None:
     attempts(circuit, *[True] * 10)
     now.seconds += 4.9
-    assert circuit.refusal() is not None
+    assert circuit.blocked_by() is not None
     now.seconds += 0.1
-    assert circuit.refusal() is None
+    assert circuit.blocked_by() is None
     assert circuit.state == "half-open"
     assert circuit.begin()
-    refusal = circuit.refusal()
-    assert refusal is not None
-    assert refusal.retry_after
+    blocked = circuit.blocked_by()
+    assert blocked is not None
+    assert blocked.retry_after
 
 
 def test_a_probe_that_succeeds_closes_it_with_an_empty_window(circuit: CircuitBreaker, now: Now) -> None:
@@ -81,7 +81,7 @@ def test_a_probe_that_succeeds_closes_it_with_an_empty_window(circuit: CircuitBr
     now.seconds += 5
     attempts(circuit, False)
     assert circuit.state == "closed"
-    assert circuit.refusal() is None
+    assert circuit.blocked_by() is None
     attempts(circuit, *[True] * 9)
     assert circuit.state == "closed"
 
@@ -100,7 +100,7 @@ def test_a_probe_that_was_cancelled_makes_room_for_another(circuit: CircuitBreak
     attempts(circuit, *[True] * 10)
     now.seconds += 5
     circuit.end(circuit.begin(), None)
-    assert circuit.refusal() is None
+    assert circuit.blocked_by() is None
     assert circuit.begin()
 
 
@@ -112,6 +112,6 @@ def test_attempts_that_began_before_it_opened_decide_nothing(circuit: CircuitBre
     now.seconds += 5
     probe = circuit.begin()
     circuit.end(other, True)
-    assert circuit.refusal() is not None
+    assert circuit.blocked_by() is not None
     circuit.end(probe, False)
     assert circuit.state == "closed"

@@ -25,10 +25,10 @@ def rejected(lockout: CredentialLockout, failure: LookupFailure | None = None) -
 
 
 def seconds_left(lockout: CredentialLockout) -> float:
-    refusal = lockout.refusal()
-    assert refusal is not None
-    assert refusal.retry_after is not None
-    return refusal.retry_after
+    blocked = lockout.blocked_by()
+    assert blocked is not None
+    assert blocked.retry_after is not None
+    return blocked.retry_after
 
 
 @pytest.mark.parametrize(("kind", "seconds"), [(CredentialsRejected, 60), (AccountLocked, 300)])
@@ -37,26 +37,26 @@ def test_nothing_leaves_for_a_while_after_a_rejection(
 ) -> None:
     assert rejected(lockout, kind()).retry_after == seconds, "the first answer names the full time"
     now.seconds += 20.5
-    assert type(lockout.refusal()) is kind
+    assert type(lockout.blocked_by()) is kind
     assert seconds_left(lockout) == pytest.approx(seconds - 20.5)
     now.seconds += seconds - 20.6
-    assert lockout.refusal() is not None
+    assert lockout.blocked_by() is not None
     now.seconds += 0.1
-    assert lockout.refusal() is None
+    assert lockout.blocked_by() is None
 
 
 def test_the_refusal_carries_the_platforms_words(lockout: CredentialLockout) -> None:
     rejected(lockout)
-    refusal = lockout.refusal()
-    assert refusal is not None
-    assert refusal.upstream_message == "Incorrect login or password"
+    blocked = lockout.blocked_by()
+    assert blocked is not None
+    assert blocked.upstream_message == "Incorrect login or password"
 
 
 def test_when_the_time_is_over_one_request_goes_first(lockout: CredentialLockout, now: Now) -> None:
     rejected(lockout)
     now.seconds += 60
     assert lockout.begin()
-    assert type(lockout.refusal()) is CredentialsRejected
+    assert type(lockout.blocked_by()) is CredentialsRejected
     assert seconds_left(lockout) >= 1
 
 
@@ -73,7 +73,7 @@ def test_a_shorter_longest_time_bounds_the_first_and_every_later_one(now: Now) -
     for kind in (CredentialsRejected, AccountLocked, CredentialsRejected):
         assert rejected(lockout, kind()).retry_after == 3
         now.seconds += 3.1
-        assert lockout.refusal() is None
+        assert lockout.blocked_by() is None
 
 
 def test_a_locked_account_doubles_from_three_hundred_seconds(lockout: CredentialLockout, now: Now) -> None:
@@ -102,7 +102,7 @@ def test_a_lock_reported_by_a_request_in_flight_takes_its_own_time(lockout: Cred
     password, lock = lockout.begin(), lockout.begin()
     lockout.end(password, CredentialsRejected(), accepted=False)
     lockout.end(lock, AccountLocked(), accepted=False)
-    assert type(lockout.refusal()) is AccountLocked
+    assert type(lockout.blocked_by()) is AccountLocked
     assert seconds_left(lockout) == 300
 
 
@@ -119,7 +119,7 @@ def test_the_request_that_goes_first_releases_it_and_the_doubling(lockout: Crede
     rejected(lockout)
     now.seconds += 120
     lockout.end(lockout.begin(), None, accepted=True)
-    assert lockout.refusal() is None
+    assert lockout.blocked_by() is None
     assert not lockout.begin()
     assert rejected(lockout).retry_after == 60
 
@@ -131,7 +131,7 @@ def test_a_probe_that_says_nothing_about_the_credentials_makes_room_for_another(
     rejected(lockout)
     now.seconds += 60
     lockout.end(lockout.begin(), failure, accepted=False)
-    assert lockout.refusal() is None
+    assert lockout.blocked_by() is None
     assert lockout.begin()
     assert rejected(lockout).retry_after == 120, "and the next rejection is a repeat"
 
@@ -139,7 +139,7 @@ def test_a_probe_that_says_nothing_about_the_credentials_makes_room_for_another(
 def test_a_changed_secret_releases_it_at_once(lockout: CredentialLockout, now: Now) -> None:
     rejected(lockout)
     lockout.release()
-    assert lockout.refusal() is None
+    assert lockout.blocked_by() is None
     assert not lockout.begin()
 
 
@@ -148,5 +148,5 @@ def test_a_changed_secret_releases_it_while_a_probe_is_out(lockout: CredentialLo
     now.seconds += 60
     lockout.begin()
     lockout.release()
-    assert lockout.refusal() is None
+    assert lockout.blocked_by() is None
     assert rejected(lockout).retry_after == 60

@@ -241,7 +241,7 @@ def test_a_holder_that_gets_no_answer_from_the_platform_lets_another_replica_ask
             for id_ in range(1000, 1010):
                 await holder.engine.lookup([id_], False)
             # The circuit breaker is open, or the credentials are locked out.
-            assert holder.engine.policy.refusal() is not None
+            assert holder.engine.policy.blocked_by() is not None
             for state in (MOVED, "send", MOVED, "send", MOVED):
                 await asyncio.sleep(11)
                 platform.state = state

@@ -16,7 +16,7 @@ from httpx_aiohttp import AiohttpTransport
 from app.lookup.failures import CredentialsRejected, InvalidReply, LookupFailure, ServerError, UnexpectedStatus
 from app.lookup.record import Answer
 from app.upstream.client import UpstreamClient
-from app.upstream.connection import MAX_HEAD_BYTES, Connection
+from app.upstream.connection import MAX_HEAD_BYTES, PlatformConnection
 from app.upstream.credentials import Account, Credentials
 from app.upstream.transport import network
 from tests.support import misbehaviour as does
@@ -423,7 +423,7 @@ async def test_the_connections_of_the_network_are_of_our_class() -> None:
     try:
         assert session.connector is not None
         made = session.connector._factory()
-        assert type(made) is Connection
+        assert type(made) is PlatformConnection
     finally:
         await session.close()
 
