@@ -12,7 +12,7 @@ from app.lookup.cache.memory import MemoryCache
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.caller import ADDRESS_LABEL
 from app.lookup.engine import Engine
-from app.lookup.failures import LookupFailure
+from app.lookup.failures import LOCKOUTS, LookupFailure
 from app.lookup.queue import Queue
 from app.lookup.record import SMPP_WORDS, STATES
 from app.lookup.subscriptions import Limit, Subscriptions
@@ -192,7 +192,7 @@ def _policy(engine: Engine) -> Iterable[Metric]:
         "1 while nothing is sent since the platform rejected the credentials.",
         labels=["reason"],
     )
-    for kind in policy.lockout.SECONDS:
+    for kind in LOCKOUTS:
         lockout.add_metric([kind.slug], float(type(held) is kind))
     yield lockout
     lockouts = dict.fromkeys(lockout_wordings(), 0) | policy.lockout.held

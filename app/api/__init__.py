@@ -1,1 +1,1 @@
-"""The public face: routes, JSON schemas, problem documents. With ``app.main`` the only room that knows FastAPI."""
+"""The public face: routes, JSON schemas, problem documents. With ``app.main`` the only package that knows FastAPI."""

@@ -39,8 +39,10 @@ class RequestState(TypedDict, total=False):
     """The slug of the problem that is the answer. ``problem``; ``AccessLog``."""
     route: str
     """The route for log and metric, where FastAPI's is not it. ``StateShortcut``, long polls; ``AccessLog``."""
+    asked: tuple[int, bool]
+    """The id of a plain GET of a state, and whether detail is wanted. ``StateShortcut`` alone."""
     results: dict[int, LookupResult]
-    """What a lookup has brought. The routes; ``AccessLog``."""
+    """What a lookup has brought. The routes and ``StateShortcut``; ``AccessLog``."""
 
 
 def service_of(request: Request) -> "Service":
@@ -50,7 +52,7 @@ def service_of(request: Request) -> "Service":
 
 
 def caller_of(scope: Scope) -> Caller:
-    """Who asks, as ``Access`` has found out."""
+    """Who asks, as ``Callers`` has found out."""
     caller: Caller = scope["state"]["caller"]
     return caller
 

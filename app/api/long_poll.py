@@ -13,7 +13,7 @@ from app.api.problems import failure_problem
 from app.api.request_context import DeferredResponse
 from app.api.schemas import state_body
 from app.lookup.engine import LookupResult
-from app.lookup.failures import AccountLocked, CredentialsRejected, DeadlinePassed, MessageNotFound, Overloaded
+from app.lookup.failures import DeadlinePassed, MessageNotFound, Overloaded
 from app.lookup.record import MessageRecord, Outcome
 from app.lookup.subscriptions import Snapshot, Subscription
 from app.lookup.waiter import Source
@@ -99,9 +99,8 @@ def _is_new(snapshot: Snapshot, detail: bool, known: str | None) -> bool:
 
 def _is_hopeless(snapshot: Snapshot) -> bool:
     """Whether waiting makes no sense: nothing will change within a minute."""
-    return isinstance(snapshot.answer, MessageNotFound) or isinstance(
-        snapshot.failure, CredentialsRejected | AccountLocked
-    )
+    failure = snapshot.failure
+    return isinstance(snapshot.answer, MessageNotFound) or (failure is not None and failure.locks_out)
 
 
 async def _close_when_gone(receive: Receive, subscription: Subscription) -> None:

@@ -60,7 +60,7 @@ class _BatchRequest(Request):
 
 
 class BatchRoute(APIRoute):
-    """The route of the batch, with requests of its own (FastAPI's "Custom Request and APIRoute class")."""
+    """A route whose bodies are JSON of a bounded number of parts (FastAPI's "Custom Request and APIRoute class")."""
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]  # it is awaited
         """FastAPI's extension point: what to do with a request."""

@@ -118,7 +118,7 @@ class EveryRequest:
 
 
 class RequestContext:
-    """Answers one request after the other through the application inside.
+    """The outermost of the middleware: gives each request what ``EveryRequest`` says, and lets the application answer.
 
     HEAD is handed on as GET, of which the server sends the head alone (RFC 9110, section 9.3.2).
     """

@@ -2,9 +2,8 @@
 
 ``StateShortcut`` answers from memory, before FastAPI and all middleware but ``RootPath``. What is not in memory it
 takes to the endpoint: through the application's middleware, without FastAPI's routes and its parsing of parameters.
-Either way the answer is the ordinary one to the byte. Every other request is left to FastAPI. What this gains and
-relies on:
-``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
+Either way the answer is the ordinary one to the byte. Every other request is left to FastAPI, and all of them while
+traces are recorded. What this gains and relies on: ``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
 """
 
 import logging
@@ -32,7 +31,7 @@ if TYPE_CHECKING:  # ``service`` stands above this package and builds it
 Endpoint = Callable[[Request, int, bool], Awaitable[Response]]
 
 MAX_CONTENTS = 4096
-"""States whose bodies and headers are kept while they stay: 0.8 KB each (``python -m bench.kept_answers``)."""
+"""States whose bodies and headers are kept, the latest: 0.8 KB each (``python -m bench.kept_answers``)."""
 
 log = logging.getLogger(__name__)
 
@@ -116,13 +115,14 @@ class StateShortcut:
         try:
             answer = self._from_memory(scope, *asked)
         except Exception:
-            # Outside of what makes a problem document of a crash.
+            # The ordinary way answers, and where it fails as well, by a problem document.
             log.exception("unhandled error while handling a request")
             answer = None
         if answer is not None:
             return self._send(scope, send, answer, started)
         if has_provider():  # FastAPI makes the span of a request
             return self._app(scope, receive, send)
+        scope["state"]["asked"] = asked
         return (self._in_middleware or self._put_into_middleware())(scope, receive, send)
 
     # --- from memory ---
@@ -155,15 +155,15 @@ class StateShortcut:
         result = self._service.engine.at_hand(id_, detail)
         if result is None:
             return None
-        if quotas is not None:
-            quotas.take(state["caller"].identity, 1)
-        state["route"] = self._template
-        state["results"] = {id_: result}
         content = self._content(cast(MessageRecord, result.answer), detail, result.lifetime)
         known = if_none_match(scope) if b"if-none-match" in given else None
         answer = content.answer(known, result.age, hit=True)
         every = self._every
         state["request_id"] = every.request_id(scope) if b"x-request-id" in given else every.make_id()
+        state["route"] = self._template
+        state["results"] = {id_: result}
+        if quotas is not None:
+            quotas.take(state["caller"].identity, 1)
         return answer
 
     def _content(self, record: MessageRecord, detail: bool, lifetime: float) -> StateContent:
@@ -187,7 +187,7 @@ class StateShortcut:
         return found
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        id_, detail = cast(tuple[int, bool], self._path.read(scope))
+        id_, detail = scope["state"]["asked"]
         # As FastAPI's router has them.
         scope.update(app=self._application, route=self._route, endpoint=self._endpoint, path_params={"id": str(id_)})
         response = await self._endpoint(Request(scope, receive, send), id_, detail)

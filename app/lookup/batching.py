@@ -15,8 +15,6 @@ from app.lookup.resolution import Findings
 POISON_SECONDS = 60.0
 """How long an id that spoiled a batch is asked alone."""
 MAX_POISON = 10_000
-REPEATED_SECONDS = 60.0
-"""How long the platform remembers a request, and refuses the same once more."""
 MAX_WITHHELD = 100_000
 BATCHING_OFF_SECONDS = 600.0
 """How long ids go one by one after the platform was seen to answer only part of an array."""
@@ -61,9 +59,9 @@ class Batching:
         """Whether the id spoiled a batch not long ago."""
         return id_ in self.poison
 
-    def answered_since(self, seconds: float) -> bool:
-        """Whether the platform has answered anybody with a state after this second."""
-        return any(seen > seconds for seen in self._known_at.values())
+    def answered_since(self, time: float) -> bool:
+        """Whether the platform has answered anybody with a state after this time of the clock."""
+        return any(seen > time for seen in self._known_at.values())
 
     def canary(self, avoid: Collection[int]) -> int | None:
         """The id answered last that is none of ``avoid``; None where none was answered lately."""
@@ -72,9 +70,9 @@ class Batching:
         return next((id_ for id_, seen in known if seen >= oldest and id_ not in avoid), None)
 
     def withhold(self, id_: int, why: RepeatedRequest) -> None:
-        """Do not ask for this id for a minute: the platform rejects a repeated request."""
+        """Do not ask for this id as long as the platform remembers the request, and would reject it once more."""
         self.repeated.pop(id_, None)
-        self.repeated[id_] = self._clock() + REPEATED_SECONDS, why
+        self.repeated[id_] = self._clock() + RepeatedRequest.lasts, why
         if len(self.repeated) > MAX_WITHHELD:
             del self.repeated[next(iter(self.repeated))]
 

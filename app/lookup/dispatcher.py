@@ -5,7 +5,7 @@ resolve, deliver, queue the follow-up request. Once the platform has replied and
 next batch while the reply is read beside it.
 
 Workers exist only while there is something to do: ``wake`` starts one, in the next iteration of the event loop, so that
-whatever one turn brings leaves as one request.
+whatever one iteration brings is sent as one request.
 """
 
 import asyncio
@@ -21,8 +21,6 @@ from app.lookup.batching import Batching
 from app.lookup.cache.base import Cache
 from app.lookup.clock import Clock
 from app.lookup.failures import (
-    AccountLocked,
-    CredentialsRejected,
     DeadlinePassed,
     LookupFailure,
     RepeatedRequest,
@@ -48,7 +46,6 @@ OnUpdate = Callable[[int, Update], None]
 OnRequest = Callable[[str, float, int], None]
 """Takes an attempt's result ("ok", "cancelled" or a problem's slug), its seconds and its entries."""
 
-_REJECTIONS = (CredentialsRejected, AccountLocked)
 _deadline = attrgetter("deadline")
 
 log = logging.getLogger(__name__)
@@ -59,7 +56,7 @@ class Reply(Protocol):
 
     @property
     def may_be_error(self) -> bool:
-        """Whether it looks like anything but states, so that it has to be read before anything else is sent."""
+        """Whether it looks like anything but states, so that it is read before its worker sends the next request."""
 
 
 class Platform(Protocol):
@@ -198,7 +195,10 @@ class Dispatcher:
             self._workers.discard(task)
 
     def _next_batch(self) -> BatchInFlight | None:
-        """Parts of a split batch go first, but for an isolated one; other follow-ups alternate with new batches."""
+        """The oldest follow-up goes first where it is a part of a split batch, but for an isolated one's.
+
+        Any other alternates with new batches.
+        """
         if self._follow_ups and not (self._new_is_next and self._follow_ups[0].yields):
             return self._next_follow_up()
         blocked = self._policy.blocked_by()
@@ -208,7 +208,7 @@ class Dispatcher:
             batch = self._queue.next_batch(self._batching.limit, self._batching.poison)
             if batch is not None:
                 if self._follow_ups or self._queue.may_be_sent:
-                    # It leaves a turn later: this one's bytes go out while that one is made.
+                    # It is sent an iteration later: this one's bytes go out while that one is made.
                     self.wake()
                 self._new_is_next = batch.isolated
                 return BatchInFlight(batch, self._batching, self._clock())
@@ -232,7 +232,7 @@ class Dispatcher:
             return
         permit, reply = sent
         # As many replies may be unread as there are places: a platform that is faster than we are must wait. What may
-        # be an error is read first, since wrong credentials must not be sent once more.
+        # be an error is read first, so that no worker sends wrong credentials twice.
         beside = self._policy.proven and self._something_waits() and len(self._readers) < self._max_in_flight
         if beside and not reply.may_be_error:
             self._start(self._readers, self._read_beside(batch, partial(self._read, batch, request, permit, reply)))
@@ -246,7 +246,10 @@ class Dispatcher:
             self.wake()
 
     async def _send(self, batch: BatchInFlight, request: Request) -> tuple[Permit, Reply] | LookupFailure:
-        """One attempt, and a second one after a failure that it may mend. Failures are settled."""
+        """One attempt, one retry where the policy allows it, and another one where the credentials have changed.
+
+        Failures are settled.
+        """
         failure, may_retry = None, not request.extra
         while True:
             seconds_left = batch.deadline - self._clock()
@@ -304,8 +307,7 @@ class Dispatcher:
         if failure is not None:
             why = {"why": str(failure), "entries": len(request.asked)}
             log.log(failure.log_level, "upstream request failed: %s", NotSecret(failure.slug), extra={"fields": why})
-            rejected = isinstance(failure, _REJECTIONS)
-            if rejected and not self._policy.is_outdated(permit) and self._renew_credentials():
+            if failure.locks_out and not self._policy.is_outdated(permit) and self._renew_credentials():
                 self.credentials_changed()
                 blocked = self._policy.blocked_by()
             if blocked is not None:
@@ -317,7 +319,7 @@ class Dispatcher:
         return not (others or request.splits or self._batching.is_poison(id_))
 
     def _is_rejected_before_a_change(self, permit: Permit, failure: LookupFailure) -> bool:
-        return isinstance(failure, _REJECTIONS) and self._policy.is_outdated(permit)
+        return failure.locks_out and self._policy.is_outdated(permit)
 
     async def _resolve(self, batch: BatchInFlight, outcome: RequestResult) -> None:
         """Take an outcome, deliver the answers, and queue what follows."""
@@ -341,7 +343,7 @@ class Dispatcher:
         """No part of a batch was accepted: it is the platform, or all ids are poison."""
         if not batch.isolated:
             self._policy.circuit_breaker.count(failed=True)
-        # A platform that answers others meanwhile is not sick. Of several callers nobody knows whose ids it were.
+        # A platform that answers others meanwhile does not fail. Of several callers nobody knows whose ids it were.
         if batch.isolated or self._batching.answered_since(batch.began_at):
             self._queue.blame(batch.entries, batch.blamed, only_if_single=True)
 
@@ -394,7 +396,5 @@ def _unless_all_rejected(outcome: RequestResult) -> RequestResult:
     """Every entry carries the credentials, so the platform may reject them entry by entry."""
     if isinstance(outcome, LookupFailure):
         return outcome
-    first = next(iter(outcome.values()), None)
-    if isinstance(first, _REJECTIONS) and all(isinstance(answer, _REJECTIONS) for answer in outcome.values()):
-        return first
-    return outcome
+    failures = [answer for answer in outcome.values() if isinstance(answer, LookupFailure) and answer.locks_out]
+    return failures[0] if failures and len(failures) == len(outcome) else outcome

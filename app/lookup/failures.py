@@ -1,22 +1,23 @@
 """Every way in which a lookup can fail, and what follows from each.
 
-The one place that says: is it retried, does the circuit breaker count it, does it split a batch, which problem does the
-caller get, at which level is it logged. A failure is an answer like any other, so the engine hands it on as a value;
-it is raised only on the way out of the upstream client, and by ``subscribe`` where there is no room.
+The one place that says: is it retried, does the circuit breaker count it, does it split a batch, does it lock out and
+for how long, which problem does the caller get, at which level is it logged. A failure is an answer like any other, so
+the engine hands it on as a value; it is raised only on the way out of the upstream client, and by ``subscribe`` where
+there is no room.
 
     LookupFailure
     ├── AboutOneMessage            said of this id alone: kept in the cache like an unknown id
     │   ├── MessageNotFound        the platform does not know this id; of a whole request: splits the batch
     │   ├── EntryRefused           any other error text of its entry (also an UnknownRefusal)
     │   └── EntryRejected          format or data missing, in its entry (also a RequestRejected)
-    ├── RequestRefused                    the platform read the request and refused it with an error text
-    │   ├── CredentialsRejected    locks out: nothing leaves for a while
+    ├── RequestRefused             the platform read the request and refused it with an error text
+    │   ├── CredentialsRejected    locks out: nothing is sent for a while, and who asks gets it again
     │   ├── AccountLocked          locks out, longer
     │   ├── RepeatedRequest        the same request twice within a minute: its ids are not asked again for one
     │   ├── RequestRejected        format or data missing: splits the batch
     │   └── UnknownRefusal         any other text, or a 400 without one: splits the batch
     │       └── EmptyReply         nothing at all instead of an array: splits; counted where it answers one id
-    ├── Throttled                  429: nothing leaves until its time is over
+    ├── Throttled                  429: nothing is sent until its time is over, and who asks gets it again
     ├── TransportFailure           no complete reply arrived
     │   ├── Unreachable            DNS, refused, reset, closed, truncated
     │   ├── TlsFailure             the same problem for the caller, but a retry cannot help
@@ -25,7 +26,7 @@ it is raised only on the way out of the upstream client, and by ``subscribe`` wh
     │   ├── ServerError            5xx
     │   ├── UnexpectedStatus       3xx, 4xx other than 400, 401 and 429
     │   └── InvalidReply           not JSON, wrong shape, too large, a malformed entry
-    └── NotAsked                   this service did not ask
+    └── NotAsked                   this service did not ask, or no longer waits for the reply
         ├── DeadlinePassed         the caller's time was over before an answer came
         ├── CircuitOpen            the platform fails too often just now
         └── Overloaded             too many ids are waiting, or the service is stopping
@@ -53,6 +54,10 @@ class LookupFailure(Exception):
     """Whether the circuit breaker counts it where it answers one id that is under no suspicion."""
     splits: ClassVar[bool] = False
     """Whether one poisoned entry may have caused it, so that a batch is halved to find that entry."""
+    locks_out: ClassVar[bool] = False
+    """Whether it is about the account: nothing is sent for as long as it ``lasts``."""
+    lasts: ClassVar[float | None] = None
+    """For how many seconds asking again brings the same, at least; None where that is not known."""
     definite: ClassVar[bool] = False
     """Whether it is an answer about the message rather than a failure to get one."""
     log_level: ClassVar[int] = logging.WARNING
@@ -101,6 +106,8 @@ class CredentialsRejected(RequestRefused):
     """ "Incorrect login or password", whatever the wording; or status 401."""
 
     slug = "upstream-credentials-rejected"
+    locks_out = True
+    lasts = 60.0
     log_level = logging.ERROR
 
 
@@ -108,6 +115,8 @@ class AccountLocked(RequestRefused):
     """ "Your account is locked", whatever the wording."""
 
     slug = "upstream-account-locked"
+    locks_out = True
+    lasts = 300.0
     log_level = logging.ERROR
 
 
@@ -115,6 +124,7 @@ class RepeatedRequest(RequestRefused):
     """The platform says that it got the same request twice within a minute."""
 
     slug = "upstream-throttled"
+    lasts = 60.0
 
 
 class RequestRejected(RequestRefused):
@@ -204,7 +214,7 @@ class InvalidReply(UnusableReply):
 
 
 class NotAsked(LookupFailure):
-    """This service gave up or refused before the platform could answer."""
+    """This service refused to ask, or gave up before the platform had answered."""
 
     log_level = logging.INFO
 
@@ -232,3 +242,5 @@ CACHEABLE: dict[str, type[AboutOneMessage]] = {
     kind.slug: kind for kind in (MessageNotFound, EntryRefused, EntryRejected)
 }
 """What a cache keeps of the failures, by slug."""
+LOCKOUTS = [kind for kind in RequestRefused.__subclasses__() if kind.locks_out]
+"""What locks out."""

@@ -8,14 +8,12 @@ budget. No part of it sends anything or waits for anything.
 import logging
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 from app.lookup.clock import Clock
 from app.lookup.failures import (
-    AccountLocked,
     CircuitOpen,
-    CredentialsRejected,
     LookupFailure,
     NotAsked,
     Throttled,
@@ -58,7 +56,7 @@ class RetryBudget:
 
 
 class CircuitBreaker:
-    """Sends nothing to a sick platform: opens at half failures of at least ten attempts in ten seconds, for five."""
+    """Sends nothing to a failing platform: opens at half failures of at least ten attempts in ten seconds, for five."""
 
     WINDOW = 10.0
     LEAST_ATTEMPTS = 10
@@ -131,7 +129,6 @@ class CredentialLockout:
     ``longest`` seconds.
     """
 
-    SECONDS: Mapping[type[LookupFailure], float] = {CredentialsRejected: 60.0, AccountLocked: 300.0}
     LONGEST = 900.0
 
     def __init__(self, clock: Clock, longest: float = LONGEST) -> None:
@@ -171,7 +168,7 @@ class CredentialLockout:
         """Begin, prolong or end the lockout after an attempt, which was rejected, accepted or neither."""
         if probe:
             self._probing = False
-        if failure is not None and type(failure) in self.SECONDS:
+        if failure is not None and failure.locks_out:
             # Of several rejections in flight only one with a longer lockout replaces the present one; only the probe's
             # doubles the time.
             if probe or self._first(failure) > self._seconds:
@@ -187,7 +184,7 @@ class CredentialLockout:
         self._probing = False
 
     def _first(self, failure: LookupFailure) -> float:
-        return min(self.SECONDS[type(failure)], self._longest)
+        return min(failure.lasts or 0.0, self._longest)
 
     def _hold(self, failure: LookupFailure, *, again: bool) -> None:
         seconds = self._first(failure)

@@ -1,21 +1,22 @@
 """What waits for the platform: one entry for each id, who waits for it, and until when.
 
-Passive: callers add ids, the dispatcher takes batches and hands in answers. Nothing here starts a task or asks anybody.
+Passive: callers add ids, the dispatcher takes batches and hands in answers. Nothing here starts a task or waits for
+anything; the one thing that it does by itself is to answer those whose deadline has come.
 
     waiter = queue.add([82216, 82217], detail=False, on_answer=take)   # take(id, answer, source) for each id
     batch = queue.next_batch(limit=100, apart=batching.poison)         # entries that may travel together, in turns
     queue.answer(batch.entries[0], answer)                             # calls take for everybody who waits for this id
     await waiter.done                                                  # every id of this waiter is answered
 
-Guarantees: every waiter gets exactly one answer for each of its ids, at the latest at its deadline. A waiter that
-leaves (its ``done`` is cancelled) takes nothing from the others; an entry that nobody waits for any more is dropped
-before it is sent, and once sent it stays until it is answered, for the cache. Who wants detail never joins an entry
-that was sent without it. ``close`` answers everybody, and nothing may be added afterwards.
+Guarantees: every waiter that stays gets exactly one answer for each of its ids, at the latest at its deadline. A waiter
+that leaves (its ``done`` is cancelled) takes nothing from the others; an entry that nobody waits for any more is
+dropped before it is sent, and once sent it stays until it is answered, for the cache. Who wants detail never joins an
+entry that was sent without it. ``close`` answers everybody, and nothing may be added afterwards.
 
 Whose id goes with the next request: one of each caller in turn (``turns.py``). The watcher's polls (the caller
-``POLLS``) have no deadline and take no room: they fill what the callers leave of a request, and have a quarter of it
-always. Ids that must be asked alone, and those of isolated callers (``isolation.py``), have every second request at
-most while others wait.
+``POLLS``) have no deadline, no answer where nobody watches any more, and take no room: they fill what the callers leave
+of a request, and have a quarter of it always. Ids that must be asked alone, and those of isolated callers
+(``isolation.py``), have every second request at most while others wait.
 """
 
 import asyncio

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from app.lookup.caller import INTERNAL, Caller
 from app.lookup.clock import Clock
-from app.lookup.failures import AccountLocked, CredentialsRejected, LookupFailure, MessageNotFound, Overloaded
+from app.lookup.failures import LookupFailure, MessageNotFound, Overloaded
 from app.lookup.lifetimes import Cached, Update
 from app.lookup.record import Answer, Cacheable, MessageRecord, merge, serves
 
@@ -223,7 +223,7 @@ class Subscriptions:
         else:
             watched.snapshot = before._replace(failure=answer, failed_at=replied_at, ttl=ttl)
             # Where a state is known most failures change nothing for those who wait.
-            matters = before.answer is None or isinstance(answer, CredentialsRejected | AccountLocked)
+            matters = before.answer is None or answer.locks_out
             changed = matters and type(answer) is not type(before.failure)
         if changed:
             for subscription in watched.subscriptions:

@@ -1,1 +1,1 @@
-"""What operators see of the service. Usable from every room, uses none."""
+"""What operators see of the service. Usable from every package, uses none."""

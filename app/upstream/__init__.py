@@ -1,1 +1,1 @@
-"""The platform behind ``state.php``: the only room that knows its format and the HTTP client."""
+"""The platform behind ``state.php``: the only package that knows its format and the HTTP client."""

@@ -58,7 +58,7 @@ class UnreadReply:
 
     @property
     def may_be_error(self) -> bool:
-        """Whether it may say that the credentials are wrong: then nothing else is sent before it is read."""
+        """Whether it may say that the credentials are wrong: then it is read before its worker sends anything else."""
         return self.status != 200 or _may_speak_of_an_error(self.body)
 
 
@@ -176,7 +176,7 @@ class UpstreamClient:
             status = response.status_code
             if status < 300 or status == 400:
                 return UnreadReply(status, await read_body(response), None, credentials)
-            # Of the others each says what happened by itself, and some are worth a second attempt.
+            # What such a status means is decided now: some are worth a retry, which only ``send`` can be given.
             retry_after = _retry_after(response.headers) if status == 429 else None
             reply = UnreadReply(status, await read_error(response), retry_after, credentials)
             return replace(reply, answers=self._decode(asked, reply, load(text_of(reply.body))))

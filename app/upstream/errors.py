@@ -74,9 +74,6 @@ FRAGMENTS: dict[type[LookupFailure], tuple[str, ...]] = {
 
 STATUS_401 = "status 401"
 
-# How long the caller is told to wait at least; the credential lockout starts with the same times.
-RETRY_AFTER: dict[type[LookupFailure], float] = {CredentialsRejected: 60, AccountLocked: 300, RepeatedRequest: 60}
-
 # What a text about one message becomes, so that the cache keeps it.
 _OF_ONE_MESSAGE: dict[type[LookupFailure], type[LookupFailure]] = {
     RequestRejected: EntryRejected,
@@ -170,7 +167,7 @@ def status_failure(
         message = redact(texts[0]) if texts else None
         return CredentialsRejected(
             "the platform answered with status 401",
-            retry_after=RETRY_AFTER[CredentialsRejected],
+            retry_after=CredentialsRejected.lasts,
             upstream_message=message,
             wording=STATUS_401,
         )
@@ -183,7 +180,7 @@ def status_failure(
 def _made(meaning: type[LookupFailure], text: str, wording: str | None, redact: Redact) -> LookupFailure:
     return meaning(
         "the platform refused with an error text",
-        retry_after=RETRY_AFTER.get(meaning),
+        retry_after=meaning.lasts,
         upstream_message=redact(text),
         wording=wording,
     )

@@ -37,7 +37,7 @@ class ParsedReply:
     """A reply to several ids.
 
     ``answers`` holds an answer for each asked id that the reply speaks of; a missing id is simply not there, what
-    that means is the engine's decision. ``unreadable`` names the fields that could not be read, once for each time;
+    that means is decided by ``Resolution``. ``unreadable`` names the fields that could not be read, once for each time;
     ``raw_words`` the words that were written otherwise than documented, ``undocumented`` those that nobody knows.
     """
 

@@ -21,7 +21,6 @@ from app.lookup.failures import (
 )
 from app.upstream.errors import (
     FRAGMENTS,
-    RETRY_AFTER,
     WORDINGS,
     Wording,
     clean_message,
@@ -44,7 +43,7 @@ def test_every_wording_is_recognised_whatever_its_spelling(row: Wording) -> None
                 assert type(whole) is row.meaning
                 assert isinstance(of_one, row.meaning)
                 assert whole.wording == of_one.wording
-                assert whole.retry_after == of_one.retry_after == RETRY_AFTER.get(row.meaning)
+                assert whole.retry_after == of_one.retry_after == row.meaning.lasts
                 assert whole.upstream_message
 
 
