@@ -163,6 +163,9 @@ class HttpProtocol(HttpToolsProtocol):
         if self.unread:
             self._forget_input()
         super().connection_lost(exc)
+        # They refer to this connection: all that it holds, some 10 KB, would wait for a collection of the oldest
+        # garbage, which the server has set to be rare.
+        self.parser = self.flow = self.cycle = None  # type: ignore[assignment]  # nothing is read or answered any more
 
     def eof_received(self) -> None:
         """The caller sends nothing more: it has left, even if it could still read (as in nginx, HAProxy and Node)."""

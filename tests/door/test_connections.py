@@ -1,10 +1,12 @@
 """What takes time or memory: callers that leave, that send too much ahead, that read nothing; and the end."""
 
 import asyncio
+import gc
 import logging
 import signal
 import socket
 import time
+import weakref
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -35,6 +37,38 @@ def waiters(door: Door) -> int:
 
 
 # Leaving.
+
+
+ENDS: dict[str, tuple[bytes, int]] = {
+    "a request": (get(), 1),
+    "three": (get("/messages/82216/state") * 3, 3),
+    "a batch": (batch(), 1),
+    "a wait": (POLL, 0),
+    "a stream": (STREAM, 0),
+    "nonsense": (b"no request\r\n\r\n", 1),
+    "half a request": (get()[:20], 0),
+    "an upgrade": (get("/livez", "Upgrade: h2c", "Connection: Upgrade"), 1),
+    "HTTP/1.0": (get(version="1.0"), 1),
+    "nothing": (b"", 0),
+}
+"""What is sent, and how many answers are read before the caller leaves."""
+
+
+@pytest.mark.parametrize(("sent", "answers"), ENDS.values(), ids=ENDS.keys())
+async def test_a_connection_that_has_ended_leaves_the_garbage_collector_nothing(sent: bytes, answers: int) -> None:
+    async with at_the_door(SHORT) as door:
+        gc.disable()
+        try:
+            async with door.caller() as caller:
+                await until(lambda: door.connections)
+                connection = weakref.ref(door.connections[0])
+                await caller.send(sent)
+                for _ in range(answers):
+                    await caller.reply()
+            # It lets go within a few iterations, or when nobody reads on for a last moment (SHORT.linger_seconds).
+            await until(lambda: connection() is None)
+        finally:
+            gc.enable()
 
 
 async def _close(caller: RawCaller) -> None:
