@@ -10,7 +10,7 @@ from fastapi.routing import iter_route_contexts
 
 from app import __version__
 from app.api import docs, event_stream, health, messages, webhook
-from app.api.access import Access, Callers, closed_below
+from app.api.access import Access, Callers
 from app.api.access_log import AccessLog
 from app.api.compression import Compression
 from app.api.context import RootPath
@@ -75,17 +75,20 @@ def create_app(
     app.state.service = service
     for module in (messages, event_stream, webhook, health, docs):
         app.include_router(module.router)
-    routes = [route.path_format or "" for route in iter_route_contexts(app.routes)]
-    callers = Callers(service.secrets, settings.trusted_proxies, closed_below(routes))
+    callers = Callers(
+        service.secrets,
+        settings.trusted_proxies,
+        lambda: (route.path_format or "" for route in iter_route_contexts(app.routes)),
+    )
     # The middleware, from the inside out; the last two stand before FastAPI.
     app.add_middleware(Access, callers)
     app.add_middleware(Compression)
     app.add_middleware(RequestContext, every)
-    if not tracing.usable():  # FastAPI makes the span of a request
+    install_handlers(app)
+    if not tracing.usable():
         install_shortcut(app, messages.get_message_state, callers, every)
     if settings.root_path:
         app.put_before(RootPath, root_path=settings.root_path)
-    install_handlers(app)
     install_openapi(
         app,
         sandbox.rules() if settings.sandboxed else [],

@@ -5,15 +5,15 @@ The key itself goes no further than this module.
 
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Awaitable, Iterable, Sequence
-from functools import lru_cache
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import cached_property, lru_cache
 from ipaddress import IPv6Address, IPv6Network
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.context import RequestState, caller_of, is_head
+from app.api.context import RequestState, caller_of, is_head, is_identified, path_of
 from app.api.problems import problem
 from app.lookup.caller import ADDRESS_LABEL, Caller
 from app.lookup.clock import Clock
@@ -23,6 +23,7 @@ from app.settings.rotation import Secrets
 
 CHALLENGE = 'Bearer realm="message-state-proxy"'
 CLOSED = "/messages"
+"""Below it a service with keys asks for one everywhere, also where there is no route, so that nothing is told."""
 IPV6_PREFIX = 64
 """Bits. A subscriber has at least a /64 (RFC 6177), and may take any address of it: so that is one caller."""
 MAPPED = "::ffff:"
@@ -36,27 +37,25 @@ MAX_CALLERS = 10_000
 ROUNDING_SECONDS = 1e-6
 """Floating point must not refuse somebody who waited exactly as long as Retry-After said."""
 
+_PARAMETER = re.compile(r"\\{.*?\\}")
 _BEARER = re.compile(rb"bearer +([^ ].*)", re.IGNORECASE)
-
-
-def closed_below(routes: Iterable[str]) -> tuple[str, ...]:
-    """The beginnings of paths where a service with keys asks for one, by the paths of its routes.
-
-    That is ``/messages``, below whatever prefix it is included; also where there is no route, so that nothing is told.
-    """
-    return tuple(sorted({path[: path.index(CLOSED) + len(CLOSED)] for path in routes if CLOSED in path}))
 
 
 class Callers:
     """Who calls. ``secrets`` has the callers' keys in force, ``proxies`` are those whose ``X-Forwarded-For`` counts.
 
-    ``closed``: the beginnings of paths that need a key.
+    ``routes``: the paths of all routes, asked for with the first request.
     """
 
-    def __init__(self, secrets: Secrets, proxies: Sequence[Network] = (), closed: tuple[str, ...] = (CLOSED,)) -> None:
+    def __init__(
+        self,
+        secrets: Secrets,
+        proxies: Sequence[Network] = (),
+        routes: Callable[[], Iterable[str]] = lambda: (CLOSED,),
+    ) -> None:
         self._secrets = secrets
         self._proxies = tuple(proxies)
-        self._closed = closed
+        self._routes = routes
         # Made once for each: making one takes longer than all else that is done here.
         self._caller_at = lru_cache(MAX_KNOWN_CALLERS)(caller_at)
         self._caller_with = lru_cache(MAX_KNOWN_CALLERS)(_caller_with)
@@ -65,8 +64,7 @@ class Callers:
         """Note in ``scope["state"]`` who calls. Returns whether it may: it has the key that it needs."""
         state: RequestState = scope.setdefault("state", {})
         keys = self._secrets.api_keys
-        # FastAPI sets a root path where an application is mounted in another one.
-        if keys is None or not scope["path"].removeprefix(scope.get("root_path", "")).startswith(self._closed):
+        if keys is None or not self._closed.match(path_of(scope)):
             address = state["logged_caller"] = client_address(scope, self._proxies)
             state["caller"] = self._caller_at(address)
             return True
@@ -78,6 +76,13 @@ class Callers:
         state["logged_caller"], state["caller"] = holder.name, self._caller_with(holder)
         return True
 
+    @cached_property
+    def _closed(self) -> re.Pattern[str]:
+        """The beginnings of paths that need a key: ``CLOSED`` below each prefix under which its routes are included."""
+        before = {path.partition(CLOSED)[0] for path in self._routes() if CLOSED in path}
+        # A parameter in a prefix may be anything.
+        return re.compile("|".join(_PARAMETER.sub(".+", re.escape(each)) + CLOSED for each in sorted(before)))
+
 
 class Access:
     """Answers 401 to those who may not call, and lets the others through. Who calls may be known already."""
@@ -88,7 +93,7 @@ class Access:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
-        if scope["type"] != "http" or "caller" in scope.get("state", ()) or self._callers.identify(scope):
+        if scope["type"] != "http" or is_identified(scope) or self._callers.identify(scope):
             return self._app(scope, receive, send)
         return unauthenticated(scope)(scope, receive, send)
 

@@ -38,7 +38,7 @@ class RequestState(TypedDict, total=False):
     problem: str
     """The slug of the problem that is the answer. ``problem``; ``AccessLog``."""
     route: str
-    """The route for log and metric, where FastAPI's is not it. ``StateShortcut``, long polls; ``AccessLog``."""
+    """The route for log and metric, where FastAPI's is not it. Long polls; ``AccessLog``."""
     asked: tuple[int, bool]
     """The id of a plain GET of a state, and whether detail is wanted. ``StateShortcut`` alone."""
     results: dict[int, LookupResult]
@@ -55,6 +55,20 @@ def caller_of(scope: Scope) -> Caller:
     """Who asks, as ``Callers`` has found out."""
     caller: Caller = scope["state"]["caller"]
     return caller
+
+
+def is_identified(scope: Scope) -> bool:
+    """Whether ``Callers`` has found out who asks. Other applications may keep what they like under the same name."""
+    return isinstance(scope.get("state", {}).get("caller"), Caller)
+
+
+def path_of(scope: Scope) -> str:
+    """The path that the routes are matched with: without the prefix under which the application is mounted."""
+    path: str = scope["path"]
+    root_path: str = scope.get("root_path", "")
+    if root_path and path.startswith(root_path) and path[len(root_path) :][:1] in {"", "/"}:
+        return path[len(root_path) :]
+    return path
 
 
 def is_head(scope: Scope) -> bool:

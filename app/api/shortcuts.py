@@ -1,14 +1,16 @@
 """The shortcut past FastAPI for what frontends ask all day: the state of one message, by a plain GET.
 
 ``StateShortcut`` answers from memory, before FastAPI and all middleware but ``RootPath``. What is not in memory it
-takes to the endpoint: through the application's middleware, without FastAPI's routes and its parsing of parameters.
-Either way the answer is the ordinary one to the byte. Every other request is left to FastAPI, and all of them while
-traces are recorded. What this gains and relies on: ``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
+takes to the endpoint: through the service's own middleware, without FastAPI's routes and its parsing of parameters.
+Either way the answer is the ordinary one to the byte. Every other request is left to FastAPI; all of them are where
+traces are recorded, or where somebody has added middleware. What this gains and relies on:
+``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
 """
 
 import logging
 import re
 from collections.abc import Awaitable, Callable
+from functools import cached_property
 from time import perf_counter, time
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.api.access import Callers
 from app.api.access_log import Ended
 from app.api.caching import Header, StateContent, if_none_match, wants_fresh
-from app.api.context import RequestState
+from app.api.context import RequestState, path_of
 from app.api.request_context import EveryRequest
 from app.api.schemas import state_body
 from app.lookup.record import MAX_MESSAGE_ID, MessageRecord
@@ -52,8 +54,7 @@ class _StatePath:
         if scope["type"] != "http" or scope["method"] != "GET":
             return None
         detail = _DETAIL.get(scope["query_string"])
-        # FastAPI sets a root path of its own for an application that is mounted in another one.
-        found = self._pattern.fullmatch(scope["path"].removeprefix(scope.get("root_path", "")))
+        found = self._pattern.fullmatch(path_of(scope))
         if found is None or detail is None or (id_ := int(found[1])) > MAX_MESSAGE_ID:
             return None
         return id_, detail
@@ -95,22 +96,22 @@ class StateShortcut:
         self._app = app
         self._application = application
         self._service: Service = application.state.service
-        self._template = route.path_format or ""
-        self._path = _StatePath(self._template)
+        self._path = _StatePath(route.path_format or "")
         self._route = route.original_route
         self._endpoint = endpoint
         self._callers = callers
         self._every = every
         self._contents: dict[tuple[int, bool], tuple[MessageRecord, StateContent]] = {}
-        self._in_middleware: ASGIApp | None = None
+        self._within_middleware: ASGIApp = self._ask
+        for each in reversed(application.user_middleware):
+            self._within_middleware = each.cls(self._within_middleware, *each.args, **each.kwargs)
+        self._own = self._parts()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
         started = perf_counter()
         asked = self._path.read(scope)
-        if asked is None:
-            if scope["type"] == "lifespan":
-                self._put_into_middleware()
+        if asked is None or not self._is_on:
             return self._app(scope, receive, send)
         try:
             answer = self._from_memory(scope, *asked)
@@ -120,10 +121,17 @@ class StateShortcut:
             answer = None
         if answer is not None:
             return self._send(scope, send, answer, started)
-        if has_provider():  # FastAPI makes the span of a request
-            return self._app(scope, receive, send)
         scope["state"]["asked"] = asked
-        return (self._in_middleware or self._put_into_middleware())(scope, receive, send)
+        return self._within_middleware(scope, receive, send)
+
+    @cached_property
+    def _is_on(self) -> bool:
+        """Whether FastAPI would do no more than this. Found out with the first request: then all is there."""
+        return self._parts() == self._own and not has_provider()  # of traces, whose spans FastAPI makes
+
+    def _parts(self) -> tuple[int, int]:
+        """How many parts there are around the routes: what an application adds to its own has to be called."""
+        return len(self._application.user_middleware), len(self._application.exception_handlers)
 
     # --- from memory ---
 
@@ -160,7 +168,7 @@ class StateShortcut:
         answer = content.answer(known, result.age, hit=True)
         every = self._every
         state["request_id"] = every.request_id(scope) if b"x-request-id" in given else every.make_id()
-        state["route"] = self._template
+        scope["route"] = self._route
         state["results"] = {id_: result}
         if quotas is not None:
             quotas.take(state["caller"].identity, 1)
@@ -178,24 +186,20 @@ class StateShortcut:
 
     # --- by the endpoint ---
 
-    def _put_into_middleware(self) -> ASGIApp:
-        """The endpoint within the application's middleware, which is complete when it starts, as around its routes."""
-        found: ASGIApp = self._ask
-        for each in reversed(self._application.user_middleware):
-            found = each.cls(found, *each.args, **each.kwargs)
-        self._in_middleware = found
-        return found
-
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         id_, detail = scope["state"]["asked"]
         # As FastAPI's router has them.
-        scope.update(app=self._application, route=self._route, endpoint=self._endpoint, path_params={"id": str(id_)})
+        parameters = {**scope.get("path_params", {}), "id": str(id_)}
+        scope.update(app=self._application, route=self._route, endpoint=self._endpoint, path_params=parameters)
         response = await self._endpoint(Request(scope, receive, send), id_, detail)
         await response(scope, receive, send)
 
 
 def install_shortcut(app: Application, endpoint: Endpoint, callers: Callers, every: EveryRequest) -> None:
-    """Put the shortcut before the application, for each route of the endpoint that has no dependencies."""
+    """Put the shortcut before the application, for each route of the endpoint that has no dependencies.
+
+    The application has its own middleware and handlers of exceptions by now.
+    """
     for route in iter_route_contexts(app.routes):
         if route.endpoint is endpoint and not route.dependant.dependencies:
             app.put_before(

@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, HTTPException
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.routing import APIRoute, iter_route_contexts
 
+from app.api import messages
 from app.api.shortcuts import Application
 from app.main import create_app
 from app.settings import Settings
@@ -149,17 +150,72 @@ async def test_routers_that_are_included_under_a_prefix_answer_there_alone(
 KEY = "k" * 24
 
 
-@pytest.mark.parametrize("how", ["included under a prefix", "mounted"])
-async def test_under_a_prefix_the_same_routes_need_a_key(how: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def mounted(prefix: str) -> FastAPI:
+    """The service in another application, below a prefix."""
+    inner = create_app(Settings.for_sandbox(api_keys=f"page:{KEY}"))
+    outer = FastAPI(lifespan=inner.router.lifespan_context)
+    outer.mount(prefix, inner)
+    return outer
+
+
+@pytest.mark.parametrize("prefix", ["/v1", "/message", "/m", "/messages"])
+@pytest.mark.parametrize("how", ["included", "mounted"])
+async def test_under_a_prefix_the_same_routes_need_a_key(
+    how: str, prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if how == "mounted":
-        inner = create_app(Settings.for_sandbox(api_keys=f"page:{KEY}"))
-        outer = FastAPI(lifespan=inner.router.lifespan_context)
-        outer.mount("/v1", inner)
+        outer = mounted(prefix)
     else:
-        outer = application(monkeypatch, "each router", prefix="/v1", api_keys=f"page:{KEY}")
+        outer = application(monkeypatch, "each router", prefix=prefix, api_keys=f"page:{KEY}")
     async with asked(create_app(Settings.for_sandbox(api_keys=f"page:{KEY}"))) as ask:
         ordinary = {(method, path): (await ask(method, path)).status_code for method, path in ROUTES}
-    assert {path for (_, path), status in ordinary.items() if status == 401} >= {"/messages/82216/state"}
+    closed = {path for (_, path), status in ordinary.items() if status == 401}
+    assert {path.partition("?")[0] for path in closed} == {
+        "/messages/82216/state",
+        "/messages/states",
+        "/messages/states/events",
+    }
     async with asked(outer) as ask:
-        assert {(method, path): (await ask(method, f"/v1{path}")).status_code for method, path in ROUTES} == ordinary
-        assert (await ask("GET", "/v1/messages/nothing/there")).status_code == 401
+        for (method, path), status in ordinary.items():
+            if status == 401 or (how, prefix) != ("included", "/messages"):  # which closes everything below it
+                assert (await ask(method, prefix + path)).status_code == status
+        assert (await ask("GET", f"{prefix}/messages/nothing/there")).status_code == 401
+
+
+async def test_a_prefix_with_a_parameter_and_routes_that_come_later_need_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = application(monkeypatch, "each router", prefix="/{tenant}", api_keys=f"page:{KEY}")
+    FastAPI.include_router(app, messages.router, prefix="/later")
+    async with asked(app) as ask:
+        for before in ("/acme", "/later"):
+            assert (await ask("GET", f"{before}/messages/82216/state")).status_code == 401
+            assert (await ask("POST", f"{before}/messages/states")).status_code == 401
+
+
+@pytest.mark.parametrize("root_path", ["/message", "/m", "/", "/messages/82216"])
+async def test_no_root_path_of_the_server_opens_a_route(root_path: str) -> None:
+    app = create_app(Settings.for_sandbox(api_keys=f"page:{KEY}"))
+    transport = httpx.ASGITransport(app, root_path=root_path)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
+        assert (await client.get("/messages/82216/state")).status_code in {401, 404}
+
+
+async def test_what_an_outer_application_notes_about_a_caller_opens_nothing() -> None:
+    outer = mounted("/v1")
+
+    @outer.middleware("http")
+    async def note(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+        request.state.caller = "somebody"
+        return await call_next(request)
+
+    transport = httpx.ASGITransport(outer)
+    async with (
+        outer.router.lifespan_context(outer),
+        httpx.AsyncClient(transport=transport, base_url="http://service") as client,
+    ):
+        for _ in range(2):
+            assert (await client.get("/v1/messages/82216/state")).status_code == 401
+            answer = await client.get("/v1/messages/82216/state", headers={"X-API-Key": KEY})
+            assert answer.status_code == 200

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import httpx
 import pytest
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,6 +16,7 @@ from app.api.access_log import AccessLog
 from app.api.problems import install_handlers
 from app.api.request_context import EveryRequest
 from app.api.shortcuts import Application, StateShortcut, install_shortcut
+from app.lookup.engine import Engine
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.metrics import Metrics
@@ -85,8 +86,8 @@ def built(
     )
     app.state.service = service.state.service
     app.include_router(router, dependencies=list(of_include), prefix=prefix)
-    install_shortcut(app, messages.get_message_state, Callers(service.state.service.secrets), every)
     install_handlers(app)
+    install_shortcut(app, messages.get_message_state, Callers(service.state.service.secrets), every)
     return app
 
 
@@ -205,7 +206,7 @@ class Seeing:
         await self._app(scope, receive, send_seen)
 
 
-async def test_middleware_that_somebody_adds_stands_around_a_state_that_is_asked_of_the_platform() -> None:
+async def test_middleware_that_somebody_adds_stands_around_every_state() -> None:
     seen: dict[bool, list[str]] = {True: [], False: []}
     for with_shortcut, noted in seen.items():
         app = create_app(Settings.for_sandbox())
@@ -215,7 +216,34 @@ async def test_middleware_that_somebody_adds_stands_around_a_state_that_is_asked
         if not with_shortcut:
             app._first = app._first._app
         async with asked(app) as client:
-            for path in (ONE, "/messages/82218/state", "/livez"):
+            for path in (ONE, ONE, "/messages/82218/state", "/livez"):
                 await client.get(path)
     assert seen[True] == seen[False]
-    assert len(seen[True]) == 6
+    assert len(seen[True]) == 8
+
+
+async def test_a_handler_of_exceptions_that_somebody_adds_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def teapot(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=418)
+
+    def fail(*_arguments: object, **_options: object) -> None:
+        raise ArithmeticError
+
+    monkeypatch.setattr(Engine, "lookup", fail)
+    app = create_app(Settings.for_sandbox())
+    app.add_exception_handler(ArithmeticError, teapot)
+    async with asked(app) as client:
+        assert (await client.get(ONE)).status_code == 418
+
+
+async def test_the_route_of_a_state_is_counted_by_one_name_however_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    routes: list[str] = []
+    monkeypatch.setattr(Metrics, "http_request", lambda _self, route, *_: routes.append(route))
+    app = built(messages.router, prefix="/v1")
+    async with asked(app) as client:
+        for query in ("", "", "?detail=1", "?detail=true"):
+            assert (await client.get("/v1" + ONE + query)).status_code == 200
+    assert len(routes) == 4
+    assert len(set(routes)) == 1
