@@ -20,7 +20,7 @@ pytestmark = pytest.mark.anyio
 BASE_UNITS = ("_seconds", "_bytes", "_ratio")
 """The base units that this service needs (prometheus.io, "Metric and label naming")."""
 OTHER_UNITS = re.compile(r"_(ms|us|millis|micros|minutes|hours|kb|mb|percent|milliseconds)(_|$)")
-MANY = scaled(1000, 50)
+MANY = scaled(300, 50)
 STANDARD = re.compile(r"process_\w+")
 """The names of Prometheus' own process metrics, which tools expect as they are."""
 

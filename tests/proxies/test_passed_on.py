@@ -24,7 +24,7 @@ REQUESTS = scaled(2_000, 300)
 """Over kept connections of each proxy."""
 COMMENTS = 5
 """That a stream brings while nothing changes. With five of them it is quiet for longer than any proxy waits."""
-TIMES_FASTER = scaled(5, 15)
+TIMES_FASTER = scaled(10, 15)
 """So much more often comments come than every 15 s, and so much sooner the proxies lose their patience."""
 PENDING = 82210
 DELIVERED = 82216
