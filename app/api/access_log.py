@@ -40,12 +40,12 @@ class AccessLog:
         self._metrics = metrics
         self._ended: list[Ended] = []
         self._first: asyncio.Task[Any] | None = None
-        """The task that ended the first request of this iteration."""
+        """The task that ended the first request of this iteration of the event loop."""
 
     def end(self, request: Ended) -> None:
         """A request has its answer.
 
-        The first one in an iteration of the event loop is logged at once, the others together at its end: one loop
+        The first one in an iteration of the event loop is logged at once, the others together with the next one, which
         costs less CPU. A task that serves several requests, as a test's client does without a server, finds each of
         them logged once it has the answer.
         """

@@ -117,9 +117,9 @@ def merge(new: Cacheable, old: Cacheable | None, *, in_order: bool) -> Cacheable
     is the later one (webhooks, other replicas, two entries of one reply): the later time counts and, where a time
     is missing or both are the same, the order of the states.
 
-    Either way the first final state stays. Parts and price are kept while the state stays the same; a report that
-    never has them (``in_order=False``) does not lose them. The script in ``cache/redis_values.py`` is this rule for
-    replies, run by the Redis server.
+    Either way the first final state stays. Parts and price are kept while the state stays the same, and where nobody
+    knows the order also beside another state: a report without them does not erase what is known. The script in
+    ``cache/redis_values.py`` is this rule for replies, run by the Redis server.
     """
     if not isinstance(old, MessageRecord):
         return new

@@ -215,9 +215,9 @@ class Resolution:
             self._answer_all(still_missing, MessageNotFound("two replies leave it out"))
 
     def _ask_one_for_all(self, missing: list[int]) -> Generator[Request, RequestResult, int | None]:
-        """Nobody is known: the last of the missing, which a cut array would lose first, stands for the rest.
+        """There is no canary: the last of the missing ids, which a cut array would lose first, is asked alone.
 
-        Returns it as a canary where the platform knows it after all; otherwise everybody has an answer.
+        Returns it as a canary where the platform knows it after all; otherwise every id has an answer.
         """
         last = missing[-1]
         asked = {last: self._asked[last]}

@@ -3,8 +3,9 @@
 aiohttp limits single lines of a head but not a flood of interim replies, reads what comes beyond an announced body as
 the reply to the next request, and lets nobody configure either. So this class takes the place of aiohttp's
 ``ResponseHandler``. It relies on the private ``BaseConnector._factory``, and on ``data_received``, ``feed_data`` (once
-for each head) and ``set_response_params`` (before each request); ``tests/unit/upstream/test_connection.py`` fails when
-one of them changes.
+for each head), ``set_response_params`` (before each request), ``force_close``, ``_parser``, ``_exception``, and of the
+body ``total_bytes``, ``is_eof`` and ``EMPTY_PAYLOAD``; ``tests/unit/upstream/test_connection.py`` fails when one of
+them changes.
 """
 
 import asyncio

@@ -26,7 +26,7 @@ LIFETIME_SECONDS = 60.0
 Transport = httpx.AsyncBaseTransport
 """What sends a request and gets its reply; tests and the sandbox bring one that needs no network."""
 
-# Where an exception stands for several causes, the most specific class comes first.
+# The first row that fits counts, so a subclass stands before its base class.
 TRANSPORT_FAILURES: list[tuple[type[Exception], type[LookupFailure], str]] = [
     (HeadTooLarge, InvalidReply, "the head of the platform's reply is too large"),
     (aiohttp.ServerTimeoutError, TimedOut, "the platform did not answer in time"),
