@@ -26,7 +26,8 @@ WARM_UP = (256, 2.0)
 CPUINFO = Path("/proc/cpuinfo")
 MAIN_CASE = "distinct-256"
 ALL = ("service", "plain", "batched", "ceiling", "platform")
-WITHOUT_PLATFORM = ("service", "batched", "ceiling", "route", "bare")
+WITHOUT_PLATFORM = ("batched", "route", "bare", "service", "ceiling")
+"""What is compared stands side by side: the machine's speed changes within seconds."""
 BROWSER = (
     ("Origin", ORIGIN),
     ("Referer", f"{ORIGIN}/"),
@@ -175,8 +176,7 @@ def _round(
     runs: Runs,
     folder: Path,
 ) -> None:
-    turn = number % len(case.candidates)
-    for name in case.candidates[turn:] + case.candidates[:turn]:
+    for name in case.candidates if number % 2 == 0 else case.candidates[::-1]:
         if number and name in case.once:
             continue
         candidate, process = team[name]

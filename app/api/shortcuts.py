@@ -51,10 +51,10 @@ class _StatePath:
 
     def read(self, scope: Scope) -> tuple[int, bool] | None:
         """None for a request that is anything else, or whose id is none."""
-        if scope["type"] != "http" or scope["method"] != "GET":
+        if scope["method"] != "GET":
             return None
         detail = _DETAIL.get(scope["query_string"])
-        found = self._pattern.fullmatch(path_of(scope))
+        found = self._pattern.fullmatch(path_of(scope) if scope.get("root_path") else scope["path"])
         if found is None or detail is None or (id_ := int(found[1])) > MAX_MESSAGE_ID:
             return None
         return id_, detail
@@ -110,8 +110,7 @@ class StateShortcut:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
         started = perf_counter()
-        asked = self._path.read(scope)
-        if asked is None or not self._is_on:
+        if scope["type"] != "http" or not self._is_on or (asked := self._path.read(scope)) is None:
             return self._app(scope, receive, send)
         try:
             answer = self._from_memory(scope, *asked)
