@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import sys
 import time
 import tracemalloc
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -308,11 +309,12 @@ async def little_memory_and_time(run: Callable[[], Coroutine[Any, Any, object]])
     """Checks that something takes no iteration of the event loop more than 50 ms of CPU, and no more than 20 MiB.
 
     Time is the best of at most five runs, since other processes slow one down; memory is measured apart, which takes
-    time.
+    time. Where coverage is measured each line takes twice as long.
     """
+    limit = 0.05 if sys.gettrace() is None else 0.1
     for _ in range(5):
         longest = await longest_turn(run)
-        if longest < 0.05:
+        if longest < limit:
             break
     tracemalloc.start()
     try:
@@ -321,7 +323,7 @@ async def little_memory_and_time(run: Callable[[], Coroutine[Any, Any, object]])
     finally:
         tracemalloc.stop()
     assert peak < 20 * 2**20
-    assert longest < 0.05
+    assert longest < limit
 
 
 async def longest_turn(run: Callable[[], Coroutine[Any, Any, object]]) -> float:
