@@ -80,8 +80,9 @@ class Callers:
     def _closed(self) -> re.Pattern[str]:
         """The beginnings of paths that need a key: ``CLOSED`` below each prefix under which its routes are included."""
         before = {path.partition(CLOSED)[0] for path in self._routes() if CLOSED in path}
-        # A parameter in a prefix may be anything.
-        return re.compile("|".join(_PARAMETER.sub(".+", re.escape(each)) + CLOSED for each in sorted(before)))
+        # A parameter in a prefix may be anything, a line end included.
+        patterns = [_PARAMETER.sub(".+", re.escape(each)) + CLOSED for each in sorted(before)]
+        return re.compile("|".join(patterns), re.DOTALL)
 
 
 class Access:
