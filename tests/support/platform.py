@@ -9,6 +9,7 @@ import json
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,7 +129,8 @@ class FakePlatform:
                 self.violations.append(complaint[1])
                 return refused(complaint[0])
             if isinstance(scripted, Exception):
-                raise scripted
+                # A new one: a test's own would keep, by its traceback, whatever asked, for as long as there are tests.
+                raise copy(scripted)
             if isinstance(scripted, Reply):
                 return scripted
             return scripted(request) if scripted is not None else self._known(request)
