@@ -3,8 +3,6 @@
 import asyncio
 import logging
 import socket
-import statistics
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager
 from typing import Any
@@ -16,13 +14,14 @@ from app.lookup.cache.store_health import Health
 from tests.cache.caches import own_prefix
 from tests.support.platform import FakePlatform, Received
 from tests.support.redis_server import RedisServer, pretender
+from tests.support.scraping import scrape
 from tests.support.service import service
 
 pytestmark = pytest.mark.anyio
 
 CALLERS = 4
-SLACK = 1.0
-"""Seconds by which a busy machine may be late; `python -m bench paused-redis` measures."""
+ROUND_TRIPS = "cache_request_duration_seconds_count"
+IN_BACKGROUND = ("write", "publish", "lease")
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +50,6 @@ class Load:
         self._client = client
         self._ids = ids
         self.statuses: list[int] = []
-        self.seconds: list[float] = []
         self._stopped = False
 
     async def more(self, number: int) -> None:
@@ -68,10 +66,8 @@ class Load:
 
     async def call(self) -> None:
         while not self._stopped:
-            started = time.perf_counter()
             reply = await self._client.get(f"/messages/{next(self._ids)}/state")
             self.statuses.append(reply.status_code)
-            self.seconds.append(time.perf_counter() - started)
 
     def stop(self) -> None:
         self._stopped = True
@@ -173,7 +169,7 @@ async def test_stopped_in_the_middle_and_started_again_empty(
 
 
 @pytest.mark.usefixtures("the_real_limit")
-async def test_paused_in_the_middle_costs_50_ms_at_first_and_then_nothing(
+async def test_paused_in_the_middle_it_is_waited_for_once_and_lookups_go_on_without_it(
     platform: FakePlatform,
     start_redis: Callable[..., RedisServer],
     caplog: pytest.LogCaptureFixture,
@@ -184,13 +180,14 @@ async def test_paused_in_the_middle_costs_50_ms_at_first_and_then_nothing(
         await load.until(redis.all_keys)
         redis.pause()
         await load.until(lambda: LOST in said(caplog))
-        lost_at = len(load.seconds)
         await load.more(200)
-        afterwards = load.seconds[lost_at + CALLERS :]
+        # How long a wait is, nobody can say of a busy machine: `python -m bench paused-redis` measures.
+        waits = scrape(client)
         redis.resume()
         await load.until(lambda: FOUND in said(caplog))
-    assert max(load.seconds) < 0.05 + SLACK
-    assert statistics.median(afterwards) < 0.045
+    timeouts = {each: waits.value(ROUND_TRIPS, operation=each, outcome="timeout") for each in ("read", *IN_BACKGROUND)}
+    # One of each at most, and a few by chance on a busy machine.
+    assert 1 <= sum(timeouts.values()) < 20
     assert said(caplog) == [LOST, FOUND]
 
 

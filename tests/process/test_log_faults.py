@@ -90,7 +90,7 @@ async def test_a_log_reader_that_stops_reading_stops_nothing_else(tmp_path: Path
         assert (await client.get("/livez")).status_code == 200
         scraped = Scrape((await client.get(metrics)).text)
         assert scraped.value("log_stuck_seconds") > 0
-        assert ended(process) < 2 + 2 + 1
+        assert ended(process) < 10
     os.close(read_end)
 
 

@@ -199,7 +199,7 @@ def test_a_text_without_end_is_cut_before_it_is_cleaned() -> None:
     begun = time.process_time()
     assert clean_message(text, [SECRET]) == ("я " * 100).strip()
     assert type(refusal([text + "login"], str)) is UnknownRefusal
-    assert time.process_time() - begun < 0.05
+    assert time.process_time() - begun < 0.5
 
 
 def test_no_part_of_a_credential_is_shown_where_a_long_text_was_cut_inside_it() -> None:
