@@ -8,7 +8,8 @@ from app.lookup.cache.redis import RedisStore
 from app.lookup.cache.two_levels import TwoLevelCache
 from app.lookup.lifetimes import Lifetimes
 
-LIFETIMES = Lifetimes(pending=2, delivered=60, final=86_400, not_found=3)
+LIFETIMES = Lifetimes(pending=20, delivered=60, final=86_400, not_found=30)
+"""Redis counts real seconds: nothing may run out on a busy machine but where a test says so."""
 PLATFORM = "http://platform.test/json/state.php"
 
 _numbers = itertools.count()

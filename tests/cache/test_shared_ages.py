@@ -15,7 +15,7 @@ from tests.support.redis_server import RedisServer
 
 pytestmark = pytest.mark.anyio
 
-LIFETIMES = Lifetimes(2, 60, 86_400, 2, 60, 3600, wall_clock=lambda: 0.0)
+LIFETIMES = Lifetimes(20, 600, 86_400, 20, 600, 3600, wall_clock=lambda: 0.0)
 SEND = MessageRecord(1, "send")
 TIMELESS: list[Cacheable] = [
     SEND,
@@ -62,10 +62,10 @@ async def test_a_replica_that_knows_nothing_takes_over_the_age_of_a_state(
     prefix, clock, others_clock = own_prefix(), Clock(), Clock(9.0)
     ours, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
     theirs, store = await shared(shared_redis.url, prefix, others_clock, LIFETIMES)
-    kept = await seen_after(ours, clock, answer, 50)
+    kept = await seen_after(ours, clock, answer, 500)
     (told,) = (await theirs.get_many([1])).values()
-    assert told.ttl == pytest.approx(kept.ttl, abs=0.1)
-    assert told.replied_at - told.since == pytest.approx(50, abs=0.01)
+    assert told.ttl == pytest.approx(kept.ttl, abs=1)
+    assert told.replied_at - told.since == pytest.approx(500, abs=0.1)
     assert not store.errors
     for each in (ours, theirs):
         await each.aclose()
@@ -76,29 +76,29 @@ async def test_beyond_its_end_an_answer_is_not_served_and_tells_the_age_of_its_s
 ) -> None:
     prefix, clock = own_prefix(), Clock()
     ours, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
-    assert (await seen_after(ours, clock, SEND, 50)).ttl == 5
+    assert (await seen_after(ours, clock, SEND, 500)).ttl == 50
     key = key_of(prefix)
-    for seconds, served in ((4.5, True), (1, False), (50, False)):
+    for seconds, served in ((45, True), (10, False), (500, False)):
         age(shared_redis, key, seconds)
         theirs, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
         assert bool(await theirs.get_many([1])) is served
         kept = theirs.put(1, SEND)
-        assert kept.replied_at - kept.since > 50
+        assert kept.replied_at - kept.since > 500
         theirs._unwritten.clear()
         await theirs.aclose()
-    assert 0 < int(shared_redis.ask("PTTL", key)[1:]) <= 10_000
+    assert 0 < int(shared_redis.ask("PTTL", key)[1:]) <= 100_000
     await ours.aclose()
 
 
 async def test_another_state_begins_anew_on_every_replica(shared_redis: RedisServer) -> None:
     prefix, clock = own_prefix(), Clock()
     ours, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
-    await seen_after(ours, clock, SEND, 50)
+    await seen_after(ours, clock, SEND, 500)
     ours.put(1, MessageRecord(1, "a-new_word"))
     await ours.flush()
     theirs, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
     (told,) = (await theirs.get_many([1])).values()
-    assert told.ttl == 2
+    assert told.ttl == 20
     for each in (ours, theirs):
         await each.aclose()
 
@@ -107,28 +107,28 @@ async def test_another_state_begins_anew_on_every_replica(shared_redis: RedisSer
 async def test_what_0_1_reads_is_as_old_as_it_is(shared_redis: RedisServer, answer: Cacheable) -> None:
     prefix, clock = own_prefix(), Clock()
     ours, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
-    await seen_after(ours, clock, answer, 50)
+    await seen_after(ours, clock, answer, 500)
     key = key_of(prefix)
-    age(shared_redis, key, 1.5)
+    age(shared_redis, key, 15)
     there = value(shared_redis, key)
     assert bool(version_0_1.READABLE.fullmatch(there)) is not isinstance(answer, EntryRefused)
-    assert int(there.split(b"|")[1]) - int(shared_redis.ask("PTTL", key)[1:]) == pytest.approx(1500, abs=200)
+    assert int(there.split(b"|")[1]) - int(shared_redis.ask("PTTL", key)[1:]) == pytest.approx(15_000, abs=2000)
     await ours.aclose()
 
 
-@pytest.mark.parametrize(("state", "lasted"), [("send", 50), ("deliver", 0)])
+@pytest.mark.parametrize(("state", "lasted"), [("send", 500), ("deliver", 0)])
 async def test_what_0_1_writes_over_a_state_keeps_its_age_while_it_is_the_same(
     shared_redis: RedisServer, state: str, lasted: float
 ) -> None:
     prefix, clock = own_prefix(), Clock()
     ours, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
-    await seen_after(ours, clock, SEND, 50)
-    there = f"v1{'p' if state == 'send' else 'd'}-|2000||||{state}"
-    shared_redis.ask("EVAL", version_0_1.WRITE, "1", key_of(prefix), there, "2000")
+    await seen_after(ours, clock, SEND, 500)
+    there = f"v1{'p' if state == 'send' else 'd'}-|20000||||{state}"
+    shared_redis.ask("EVAL", version_0_1.WRITE, "1", key_of(prefix), there, "20000")
     theirs, store = await shared(shared_redis.url, prefix, clock, LIFETIMES)
     (told,) = (await theirs.get_many([1])).values()
     assert told.answer == MessageRecord(1, state)
-    assert told.replied_at - told.since == pytest.approx(lasted, abs=0.1)
+    assert told.replied_at - told.since == pytest.approx(lasted, abs=1)
     assert not store.errors
     for each in (ours, theirs):
         await each.aclose()
@@ -137,9 +137,9 @@ async def test_what_0_1_writes_over_a_state_keeps_its_age_while_it_is_the_same(
 async def test_what_is_too_old_for_this_replicas_settings_is_not_served(shared_redis: RedisServer) -> None:
     prefix, clock = own_prefix(), Clock()
     ours, _ = await shared(shared_redis.url, prefix, clock, LIFETIMES)
-    assert (await seen_after(ours, clock, SEND, 50)).ttl == 5
-    age(shared_redis, key_of(prefix), 3)
-    for lifetimes, served in ((LIFETIMES, True), (Lifetimes(2, 60, 86_400, 2), False)):
+    assert (await seen_after(ours, clock, SEND, 500)).ttl == 50
+    age(shared_redis, key_of(prefix), 30)
+    for lifetimes, served in ((LIFETIMES, True), (Lifetimes(20, 600, 86_400, 20), False)):
         theirs, _ = await shared(shared_redis.url, prefix, clock, lifetimes)
         assert bool(await theirs.get_many([1])) is served
         await theirs.aclose()
@@ -155,12 +155,12 @@ async def test_a_second_key_of_another_type_or_with_rubbish_is_ignored(
     seen = f"{key_of(prefix)}:seen"
     things = (("SET", seen, "x"), ("SET", seen, "99|p|other"), ("SET", seen, "-9|p|send"), ("HSET", seen, "a", "b"))
     for rubbish in things:
-        await seen_after(ours, clock, SEND, 50)
+        await seen_after(ours, clock, SEND, 500)
         redis.ask("DEL", seen)
         redis.ask(*rubbish)
         theirs, store = await shared(redis.url, prefix, clock, LIFETIMES)
         (told,) = (await theirs.get_many([1])).values()
-        assert (told.answer, told.ttl) == (SEND, 2)
+        assert (told.answer, told.ttl) == (SEND, 20)
         assert not store.errors
         await theirs.aclose()
     await ours.aclose()
@@ -169,7 +169,7 @@ async def test_a_second_key_of_another_type_or_with_rubbish_is_ignored(
 async def test_a_final_state_and_one_without_growth_have_one_key(start_redis: Callable[..., RedisServer]) -> None:
     redis = start_redis()
     prefix, clock = own_prefix(), Clock()
-    for lifetimes, answer in ((LIFETIMES, MessageRecord(1, "read")), (Lifetimes(2, 60, 86_400, 2), SEND)):
+    for lifetimes, answer in ((LIFETIMES, MessageRecord(1, "read")), (Lifetimes(20, 600, 86_400, 20), SEND)):
         cache, _ = await shared(redis.url, prefix, clock, lifetimes)
         cache.put(1, answer)
         await cache.flush()

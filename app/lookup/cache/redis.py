@@ -272,14 +272,14 @@ class RedisStore:
                     raise
         except Exception as error:  # whatever it is, it is Redis's failure and not a lookup's
             why = self._count(operation, started, error)
-            if self._may_lead_elsewhere(error):
-                await self._drop()  # and the next attempt goes to whatever the address leads to
-            else:
-                refused = isinstance(error, exceptions.ResponseError)
-                health = self._refusable.get(operation, self._use) if refused else self._use
+            refused = isinstance(error, exceptions.ResponseError)
+            health = self._refusable.get(operation, self._use) if refused else self._use
+            leaves = self._may_lead_elsewhere(error)
+            # The next attempt goes to whatever the address leads to, and need not wait.
+            if health.good or not leaves:
                 health.failed(why)
-                if not self._use.good:
-                    await self._drop()
+            if leaves or not self._use.good:
+                await self._drop()
             self.ready()
             return None
         self._use.worked()
