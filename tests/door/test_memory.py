@@ -121,9 +121,9 @@ async def test_many_connections_with_much_input_each_stay_within_the_bound_and_o
         for connection in sockets:
             with suppress(BlockingIOError):
                 connection.send(much)
-        for _ in range(10):
-            # Longer than stuck input is kept: on a busy machine that may be what makes room.
-            assert await asyncio.wait_for(_answers_in_the_end(port), 40)
+        for _ in range(5):
+            # Its turn comes after some of each of the others': 0.3 s on a processor of its own, 4 s on one of ten.
+            assert await asyncio.wait_for(_answers_in_the_end(port), 90)
         assert mebibytes(service) - before < ALL_TOGETHER_MIB
         for connection in sockets:
             connection.close()
@@ -141,8 +141,8 @@ async def _answers_in_the_end(port: int) -> bool:
     """Where the machine is busy, all that the others sent is read at once, and for a moment nobody else has room."""
     while True:
         try:
-            return await asyncio.wait_for(_answers(port), 5)
-        except (ConnectionError, asyncio.IncompleteReadError, TimeoutError):
+            return await _answers(port)
+        except (ConnectionError, asyncio.IncompleteReadError):
             await asyncio.sleep(0.1)
 
 
