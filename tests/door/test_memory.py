@@ -11,7 +11,7 @@ import pytest
 from tests.door.case import batch, chunked, get
 from tests.support.door import RawCaller
 from tests.support.running import Running, running
-from tests.support.scale import scaled
+from tests.support.scale import only_in_ci
 
 pytestmark = [
     pytest.mark.anyio,
@@ -22,8 +22,8 @@ KIB = 1024
 GROWTH_MIB = 5
 """By which one connection makes the process grow, whatever it sends."""
 FLOOD = 32 * KIB * KIB
-PIPELINED = scaled(600_000, 100_000)
-CONNECTIONS = scaled(600, 400)
+PIPELINED = 600_000
+CONNECTIONS = 600
 EACH = 256 * KIB
 ALL_TOGETHER_MIB = 64 + 48
 """The input that all connections may hold, and what connections and answers need besides."""
@@ -94,6 +94,7 @@ async def test_whatever_a_connection_sends_without_end_the_process_grows_by_less
             assert await _answers(port), name
 
 
+@only_in_ci
 async def test_pipelined_requests_without_end_make_the_process_grow_by_less_than_5_mib(tmp_path: Path) -> None:
     async with process(tmp_path) as (service, port), connected(port) as caller:
         before = mebibytes(service)
@@ -105,6 +106,7 @@ async def test_pipelined_requests_without_end_make_the_process_grow_by_less_than
         sending.cancel()
 
 
+@only_in_ci
 async def test_many_connections_with_much_input_each_stay_within_the_bound_and_others_are_answered(
     tmp_path: Path,
 ) -> None:

@@ -82,6 +82,7 @@ async def test_idle_connections_leave_for_new_ones_and_the_platform_is_still_ask
                 await asyncio.sleep(0.05)
 
 
+@only_in_ci
 async def test_where_all_callers_wait_new_ones_are_turned_away_and_nobody_loses_an_answer(
     platform: FakePlatform, tmp_path: Path
 ) -> None:

@@ -163,7 +163,13 @@ def read_all(descriptor: int) -> bytes:
     return text
 
 
-@pytest.fixture(params=["a closed pipe", "a full disk", "nothing at all"])
+@pytest.fixture(
+    params=[
+        pytest.param("a closed pipe", marks=only_in_ci),
+        pytest.param("a full disk", marks=only_in_ci),
+        "nothing at all",
+    ]
+)
 def refusing(request: pytest.FixtureRequest) -> Iterator[int | None]:
     """A standard error that refuses every write."""
     if request.param == "nothing at all":

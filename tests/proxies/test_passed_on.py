@@ -13,7 +13,7 @@ from app.api import event_stream
 from tests.door.case import batch, get, request
 from tests.support.door import RawCaller, at_the_door
 from tests.support.proxies import PROXIES, Proxy, installed, proxied, skip_without
-from tests.support.scale import scaled
+from tests.support.scale import only_in_ci, scaled
 from tests.support.watching import WEBHOOK, WEBHOOK_TOKEN
 
 pytestmark = pytest.mark.anyio
@@ -62,6 +62,7 @@ async def test_a_wait_comes_through_with_the_tag_that_the_proxy_gave(proxy: Prox
     assert (first.status, waited.status) == (200, 304)
 
 
+@only_in_ci
 async def test_quiet_streams_stay_open_and_bring_the_next_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
