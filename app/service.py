@@ -233,13 +233,12 @@ def build_service(
 
 def _credentials(settings: Settings, secrets: Secrets) -> Credentials:
     """What the secrets say about the account; the sandbox needs nothing but its own."""
-    webhook_token = secrets.get("webhook_token")
-    # The platform knows it as well.
-    also_hidden = () if webhook_token is None else (webhook_token,)
-    if settings.sandboxed:
-        return Credentials({"token": sandbox.TOKEN}, also_hidden)
     token, login, password = map(secrets.get, ("upstream_token", "upstream_login", "upstream_password"))
-    return Credentials.choose(token, login, password, also_hidden)
+    # The platform knows all of them, also where the token is sent in place of login and password.
+    known = tuple(filter(None, (login, password, secrets.get("webhook_token"))))
+    if settings.sandboxed:
+        return Credentials({"token": sandbox.TOKEN}, known)
+    return Credentials.choose(token, login, password, known)
 
 
 def _client(

@@ -3,6 +3,9 @@
 import logging
 import os
 import ssl
+import sys
+import threading
+import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,8 +78,10 @@ def own_logging() -> Iterator[None]:
     names = ("", "httpx", "httpcore", "uvicorn", "uvicorn.error", "uvicorn.access")
     loggers = [logging.getLogger(name) for name in names]
     before = [(each, each.handlers[:], each.level, each.propagate) for each in loggers]
+    hooks = warnings.showwarning, sys.excepthook, sys.unraisablehook, threading.excepthook
     logging.getLogger().handlers.clear()
     yield
+    warnings.showwarning, sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
     for each, handlers, level, propagate in before:
         each.handlers[:] = handlers
         each.setLevel(level)

@@ -44,16 +44,23 @@ log = logging.getLogger(__name__)
 
 
 def most_connections(to_platform: int) -> int | None:
-    """How many callers may be connected, asked before any is; None where there is no limit.
+    """How many callers may be connected, asked before any is; None where there is no limit. Logs that it is too low.
 
     ``to_platform``: the connections that the platform may need.
     """
     soft = descriptors.limit()
-    return (
-        None
-        if soft is None
-        else max(FEWEST_CONNECTIONS, soft - descriptors.in_use() - to_platform - RESERVED_DESCRIPTORS)
-    )
+    if soft is None:
+        return None
+    others = descriptors.in_use() + to_platform + RESERVED_DESCRIPTORS
+    if soft < others + FEWEST_CONNECTIONS:
+        log.error(
+            "too many open files: the limit of %d leaves no room for %d callers beside the platform, Redis and the "
+            "metrics; raise it to %d or more (ulimit -n)",
+            soft,
+            FEWEST_CONNECTIONS,
+            others + FEWEST_CONNECTIONS,
+        )
+    return max(FEWEST_CONNECTIONS, soft - others)
 
 
 def bytes_waiting(connection: socket.socket) -> int:

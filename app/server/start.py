@@ -20,6 +20,7 @@ from app.settings.parsed import LOOPBACK_HOSTS
 from app.telemetry.log_writer import LogWriter
 from app.telemetry.logs import configure_logs
 from app.telemetry.redaction import NotSecret
+from app.telemetry.uncaught import log_what_is_uncaught
 
 EXIT_BAD_START = 2
 LISTENERS = 16
@@ -47,6 +48,7 @@ def main() -> None:
             from app.server.serving import Server  # noqa: PLC0415 - as above
             from app.telemetry import tracing  # noqa: PLC0415 - as above
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen, output)
+        log_what_is_uncaught()
         app = create_app(settings, secrets=secrets, every_half_second=summary.flush, output=output)
         open_metrics(app.state.service.metrics.registry, settings.host, settings.metrics_port)
     except SettingsError as error:

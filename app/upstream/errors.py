@@ -8,7 +8,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
-from urllib.parse import unquote_plus
+from urllib.parse import unquote, unquote_plus
 
 from app.lookup.failures import (
     AccountLocked,
@@ -30,6 +30,8 @@ from app.upstream.leaks import leaks_of
 MAX_MESSAGE_LENGTH = 200
 MAX_READ = 1024
 """Characters of an error text about the whole request that are looked at: a text of 8 MiB would take seconds."""
+
+_JSON_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 
 Redact = Callable[[str], str | None]
 
@@ -208,10 +210,23 @@ def clean_message(text: str, secrets: Iterable[str]) -> str | None:
     cleaned = re.sub(r" {2,}", " ", printable).strip()
     if len(text) > len(read) and len(cleaned) < MAX_MESSAGE_LENGTH + margin:
         return None
-    seen = {read, printable, cleaned, html.unescape(cleaned), unquote_plus(cleaned), cleaned.replace("\\", "")}
-    if any(leaks.is_in(each) for each in seen):
+    if any(leaks.is_in(each) for each in {read, printable, *_readings(cleaned)}):
         return None
     return cleaned[:MAX_MESSAGE_LENGTH].rstrip() or None
+
+
+def _readings(text: str) -> set[str]:
+    """A text, and what it may be an escape of: in HTML, in JSON, for a URL, or in several of them, one in the other."""
+    seen = {text, text.replace("\\", ""), unquote_plus(text)}
+    # Twice, since what holds a request in JSON may be put into JSON itself.
+    for unescape in (html.unescape, _without_json_escapes, unquote) * 2:
+        text = unescape(text)
+        seen.add(text)
+    return seen
+
+
+def _without_json_escapes(text: str) -> str:
+    return _JSON_ESCAPE.sub(lambda match: chr(int(match[1], 16)) if match[1] else match[2], text)
 
 
 def _printable(text: str) -> str:

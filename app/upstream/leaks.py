@@ -1,8 +1,9 @@
 """Whether a text of the platform's holds a credential, or so much of one that the rest could be guessed.
 
 The platform may repeat what it was sent, cut off or encoded. Of a credential of eight characters or more no six in a
-row are shown, neither as they are nor as they stand in its base64 or percent-encoded form. A shorter one is searched
-for as a whole, and one of fewer than four characters not at all: a login ``e`` stands in every harmless text.
+row are shown, neither as they are nor as they stand in its base64, percent-encoded or hexadecimal form. A shorter one
+is searched for as a whole, and one of fewer than four characters not at all: a login ``e`` stands in every harmless
+text.
 """
 
 import base64
@@ -54,13 +55,15 @@ def _runs(text: str) -> list[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A credential as it is, percent-encoded, and in base64, which has three forms: by what stands before it.
+    """A credential as it is, percent-encoded, in hexadecimal, and in base64, of which there are three: by what stands
+    before it.
 
     Six characters of a credential, wherever they stand in a text in base64, are at least six of one of these.
     """
     raw = secret.encode(errors="replace")
     yield secret
     yield quote(raw, safe="")
+    yield raw.hex()
     for before in range(3):
         form = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
         # Less the characters at both ends that what stands beside it has a part in.

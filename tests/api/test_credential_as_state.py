@@ -1,16 +1,17 @@
-"""A platform that gives a credential in the place of a state: nobody is told."""
+"""A platform that gives a credential where nobody expects one, as in the place of a state: nobody is told."""
 
 import json
 
 import httpx
 import pytest
 
-from tests.support.platform import TOKEN, FakePlatform, Reply
+from tests.support.platform import TOKEN, FakePlatform, Reply, refused
 from tests.support.service import service
 
 pytestmark = pytest.mark.anyio
 
 WEBHOOK = "planted-webhook-token-77"
+ACCOUNT, KEYWORD = "our-shop-5c1d", "s3cr3t-keyword-e07b"
 
 
 @pytest.mark.parametrize("word", [TOKEN, WEBHOOK])
@@ -35,3 +36,18 @@ async def test_a_documented_word_that_is_a_login_as_well_is_passed_on() -> None:
     async with service(platform, upstream_login="deliver", upstream_password="planted-password") as client:
         response: httpx.Response = await client.get("/messages/1/state")
     assert response.json()["state"] == "deliver"
+
+
+@pytest.mark.parametrize("secret", [ACCOUNT, KEYWORD])
+async def test_the_login_and_password_beside_a_token_are_as_hidden_although_nobody_sends_them(secret: str) -> None:
+    """The platform knows its account, whichever way it is asked. (These begin with other characters than the token.)"""
+    platform = FakePlatform()
+    platform.script.append(refused(f"the account of {secret} has no such service"))
+    platform.entries[2] = {"state": secret}
+    async with service(platform, upstream_token=TOKEN, upstream_login=ACCOUNT, upstream_password=KEYWORD) as client:
+        refusal = await client.get("/messages/1/state")
+        state = await client.get("/messages/2/state")
+    assert refusal.json()["type"] == "/problems/upstream-rejected"
+    assert state.json()["type"] == "/problems/upstream-invalid-reply"
+    for each in (refusal, state):
+        assert secret not in each.text

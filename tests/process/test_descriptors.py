@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import re
+import signal
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -109,6 +111,24 @@ async def read_status(reader: asyncio.StreamReader) -> bytes:
         return await asyncio.wait_for(reader.readline(), 20)
     except ConnectionError:
         return b""
+
+
+async def test_a_limit_that_leaves_no_room_is_told_at_the_start_with_the_one_that_does(tmp_path: Path) -> None:
+    variables = {"UPSTREAM_URL": "sandbox:", "UPSTREAM_MAX_IN_FLIGHT": "30"}
+    lines = []
+    least = 64
+    for _ in range(2):
+        async with running(variables, tmp_path, descriptors=least) as service:
+            service.send(signal.SIGTERM)
+            assert await service.ended() == 0
+        lines += told(service)
+        match = re.fullmatch(
+            r"too many open files: the limit of 64 .* raise it to (\d+) or more \(ulimit -n\)", lines[0]
+        )
+        assert match is not None
+        # Some more, for a caller that is connected already when it is counted.
+        least = int(match[1]) + 5
+    assert len(lines) == 1
 
 
 @only_in_ci

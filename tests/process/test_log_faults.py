@@ -9,14 +9,14 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support.processes import environment
-from tests.support.running import free_port
+from tests.support.running import ROOT, free_port
 from tests.support.scale import only_in_ci
 from tests.support.scraping import Scrape
 
@@ -153,6 +153,69 @@ async def lost_lines(client: httpx.AsyncClient, metrics: str, at_least: int) -> 
         while (lost := Scrape((await client.get(metrics)).text).value("log_lines_lost_total")) < at_least:
             await asyncio.sleep(0.02)
     return lost
+
+
+COMPLAINING = """
+import signal, threading, warnings
+
+class Doomed:
+    def __del__(self):
+        raise ValueError("planted-webhook-token-77")
+
+def complain(*_):
+    warnings.warn("planted-webhook-token-77", RuntimeWarning)
+    Doomed()
+    thread = threading.Thread(target=int, args=("planted-webhook-token-77",))
+    thread.start()
+    thread.join(5)
+
+signal.signal(signal.SIGUSR1, complain)
+"""
+"""Runs before the service: a signal lets Python write to standard error what nobody has caught, in three ways."""
+
+
+async def test_what_python_itself_has_to_say_waits_for_no_reader_and_is_a_line_without_secrets(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(COMPLAINING)
+    variables = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}", "WEBHOOK_TOKEN": "planted-webhook-token-77"}
+    read_end, write_end = os.pipe()
+    async with before(write_end, tmp_path, variables) as (process, client, metrics):
+        os.close(write_end)
+        await ask_often(client)
+        assert Scrape((await client.get(metrics)).text).value("log_stuck_seconds") > 0
+        process.send_signal(signal.SIGUSR1)
+        await ask_often(client)
+        reading = asyncio.create_task(asyncio.to_thread(read_all, read_end))
+        await asyncio.to_thread(ended, process)
+        text = (await reading).decode()
+    os.close(read_end)
+    messages = [json.loads(line)["message"] for line in text.splitlines()]
+    assert [each for each in messages if each.startswith(("Python warns", "unhandled"))] == [
+        "Python warns: [redacted]",
+        "unhandled error where nobody can handle it",
+        "unhandled error in a thread",
+    ]
+    assert "planted-webhook-token-77" not in text
+
+
+CRASHING = "from app.server import start; start.open_metrics = 'not a function'; start.main()"
+
+
+def test_a_crash_ends_with_1_although_nobody_reads_its_traceback(tmp_path: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.set_blocking(write_end, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(write_end, b"x" * 4096)
+    os.set_blocking(write_end, True)
+    variables = environment(tmp_path, {"UPSTREAM_URL": "sandbox:", "PORT": str(free_port())})
+    command = [sys.executable, "-c", CRASHING]
+    with subprocess.Popen(command, cwd=tmp_path, env=variables, stderr=write_end) as process:
+        try:
+            assert process.wait(20) == 1
+        finally:
+            process.kill()
+    os.close(write_end)
+    os.close(read_end)
 
 
 def read_all(descriptor: int) -> bytes:

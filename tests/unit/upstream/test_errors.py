@@ -1,9 +1,12 @@
 """The platform's error texts: each is recognised, and none shows a credential."""
 
 import base64
+import html
+import json
 import re
 import time
 from collections.abc import Callable
+from urllib.parse import quote
 
 import pytest
 from hypothesis import given
@@ -175,6 +178,39 @@ def test_no_six_characters_of_a_long_credential_are_shown_however_encoded(
 ) -> None:
     part = encode(TOKEN[start : start + 6])
     assert clean_message(f"unknown token {part}… of the account", [TOKEN]) is None
+
+
+CYRILLIC = "пароль-секрет"
+
+
+@pytest.mark.parametrize("secret", [TOKEN, CYRILLIC, 'Pa"ss&w\\ord/7+8%9'])
+@pytest.mark.parametrize(
+    "encode",
+    [
+        lambda part: json.dumps(part)[1:-1],
+        lambda part: json.dumps(part)[1:-1].replace("/", "\\/").upper().replace("\\U", "\\u"),
+        lambda part: json.dumps(json.dumps(part))[2:-2],
+        html.escape,
+        lambda part: "".join(f"&#{ord(each)};" for each in part),
+        lambda part: html.escape(json.dumps(part)[1:-1]),
+        lambda part: quote(quote(part, safe=""), safe=""),
+        lambda part: quote(part, safe="").lower(),
+        lambda part: quote(part, safe="+"),
+        lambda part: quote(part, safe="").replace("%", "&#37;"),
+        lambda part: part.encode().hex(),
+        lambda part: part.encode().hex().upper(),
+    ],
+    ids=[
+        *("JSON", "JSON of PHP, upper case", "JSON twice", "HTML", "HTML in numbers", "JSON in HTML", "percent twice"),
+        *("percent, lower case", "percent less the plus", "percent in HTML", "hexadecimal", "HEXADECIMAL"),
+    ],
+)
+def test_no_six_characters_are_shown_in_an_escape_of_json_html_or_both(
+    secret: str, encode: Callable[[str], str]
+) -> None:
+    for start in range(len(secret) - 5):
+        part = encode(secret[start : start + 6])
+        assert clean_message(f"request was {part}… of the account", [secret]) is None
 
 
 def test_the_base64_of_a_whole_credential_that_was_cut_is_not_shown() -> None:
