@@ -7,6 +7,7 @@ text.
 """
 
 import base64
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from urllib.parse import quote
@@ -15,6 +16,9 @@ MIN_SEARCHED = 4
 LONG = 8
 RUN = 6
 PIECE = 3
+
+_HEXADECIMAL = re.compile(rf"[0-9a-f]{{{2 * RUN},}}")
+"""Shorter ones are numbers of messages and telephones more often than six characters of anything."""
 
 
 class Leaks:
@@ -31,12 +35,20 @@ class Leaks:
             for form in _forms(secret)
             for run in _runs(form.casefold())
         )
+        self._hexadecimal = frozenset(
+            run
+            for secret in secrets
+            if len(secret) >= LONG
+            for run in _runs(secret.encode(errors="replace").hex(), 2 * RUN)
+        )
         self._pieces = frozenset(run[at : at + PIECE] for run in self._runs for at in range(RUN - PIECE + 1))
 
     def is_in(self, text: str) -> bool:
         """Whether a text shows any of them."""
         folded = text.casefold()
         if folded in self._alone or any(secret in folded for secret in self._whole):
+            return True
+        if any(not self._hexadecimal.isdisjoint(_runs(each, 2 * RUN)) for each in _HEXADECIMAL.findall(folded)):
             return True
         # Every run has one of these pieces in it, wherever it begins: most texts are done with a quarter of the work.
         if self._pieces.isdisjoint([folded[at : at + PIECE] for at in range(0, len(folded), RUN - PIECE + 1)]):
@@ -50,20 +62,18 @@ def leaks_of(secrets: tuple[str, ...]) -> Leaks:
     return Leaks(secrets)
 
 
-def _runs(text: str) -> list[str]:
-    return [text[at : at + RUN] for at in range(len(text) - RUN + 1)]
+def _runs(text: str, length: int = RUN) -> list[str]:
+    return [text[at : at + length] for at in range(len(text) - length + 1)]
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """A credential as it is, percent-encoded, in hexadecimal, and in base64, of which there are three: by what stands
-    before it.
+    """A credential as it is, percent-encoded, and in base64, which has three forms: by what stands before it.
 
     Six characters of a credential, wherever they stand in a text in base64, are at least six of one of these.
     """
     raw = secret.encode(errors="replace")
     yield secret
     yield quote(raw, safe="")
-    yield raw.hex()
     for before in range(3):
         form = base64.b64encode(bytes(before) + raw).decode().rstrip("=")
         # Less the characters at both ends that what stands beside it has a part in.

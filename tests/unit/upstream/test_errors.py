@@ -226,6 +226,12 @@ def test_a_very_short_login_hides_no_whole_text(login: str) -> None:
     assert clean_message(login, [login]) is None
 
 
+def test_a_number_is_no_part_of_a_credential_in_hexadecimal() -> None:
+    text = "The telephone 31323334353 is switched off"
+    assert clean_message(text, ["a-password-123456"]) == text
+    assert clean_message(text.replace("353", "3536"), ["a-password-123456"]) is None
+
+
 def test_an_empty_secret_does_not_withhold_everything() -> None:
     assert clean_message("hello", [""]) == "hello"
 
