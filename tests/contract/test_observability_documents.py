@@ -1,6 +1,7 @@
 """docs/metrics.md, docs/runbook.md, the rules and the dashboard say what the code says, and lead somewhere."""
 
 import ast
+import importlib.util
 import json
 import re
 import shutil
@@ -224,6 +225,24 @@ def test_the_runbooks_command_prints_by_how_much_each_series_rose(tmp_path: Path
     )
     done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout == '10.000 b_count\n2.500 a_total{w="of two"}\n1.000 new_total\n'
+
+
+def test_the_messages_of_the_exporter_of_traces_are_those_of_the_installed_library() -> None:
+    logged = set()
+    for module, what in (
+        ("opentelemetry.exporter.otlp.common.http", "spans"),
+        ("opentelemetry.sdk._shared_internal", "Span"),
+    ):
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        for node in ast.walk(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = re.sub(r"%s(?= batch|\.$)", what, node.value)
+                logged.add(re.sub(r"%s|%\.2f", "…", named))
+    described = {message.strip("`") for message, _, _ in table(RUNBOOK, "message of a library")}
+    assert len(described) == 4
+    assert described - logged == set()
 
 
 def test_every_log_message_says_what_to_do_and_no_other_is_described() -> None:
