@@ -100,7 +100,13 @@ CONNECTION = [
         why="(Connection refused)",
     ),
     Fault(
-        "its certificate does not verify", well, one(UNREACHABLE), 0, connections=1, tls="untrusted", why="self-signed certificate"
+        "its certificate does not verify",
+        well,
+        one(UNREACHABLE),
+        0,
+        connections=1,
+        tls="untrusted",
+        why="self-signed certificate",
     ),
     Fault(
         "takes the connection, but not the TLS handshake",
