@@ -305,9 +305,7 @@ class Dispatcher:
         blocked = self._policy.settle(permit, failure, alone=alone)
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, len(request.asked))
         if failure is not None:
-            fields = {"why": str(failure), "entries": len(request.asked)}
-            if failure.upstream_message is not None:
-                fields["upstream_message"] = failure.upstream_message
+            fields = failure.log_fields | {"entries": len(request.asked)}
             log.log(failure.log_level, "upstream request failed: %s", NotSecret(failure.slug), extra={"fields": fields})
             if failure.locks_out and not self._policy.is_outdated(permit) and self._renew_credentials():
                 self.credentials_changed()
