@@ -25,7 +25,7 @@ from tests.support.service import service
 
 pytestmark = pytest.mark.anyio
 
-SHARING_AGAIN = scaled(15.0, 5.0)
+SHARING_AGAIN = scaled(15, 5)
 """Seconds after a swap, and what CI's machine may be late by."""
 READ = MessageRecord(1, "read")
 
