@@ -57,17 +57,31 @@ def swap_leaving_the_old_one_alone(both: Pair) -> None:
 def swap_while_loading(both: Pair) -> None:
     """The old primary follows the new one, and takes its time to load what that has."""
     both.promote()
-    both.replica.ask("DEBUG", "POPULATE", "3000")
+    both.replica.ask("EVAL", "for i = 1, 3000 do redis.call('SET', 'loaded:' .. i, i) end", "0")
     both.move_address()
+    # What the new one does not know makes the old one load everything anew.
+    both.primary.ask("SET", "lost", "1")
     both.primary.ask("CONFIG", "SET", "key-load-delay", "1000")
     both.primary.ask("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
     both.demote()
+    # No task has a turn until then: LOADING is the first that anybody hears of it.
+    end = time.monotonic() + 20
+    while b"loading:1" not in both.primary.ask("INFO", "persistence"):
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def swap_and_cut(both: Pair) -> None:
     """Whatever stands in front closes the connections."""
     swap_keeping_connections(both)
     both.cut_connections()
+
+
+def swap_closing_the_connections_of_calls(both: Pair) -> None:
+    """The old primary lets go of those who ask, and keeps those who listen."""
+    both.promote()
+    both.move_address()
+    both.primary.ask("CLIENT", "KILL", "TYPE", "normal")
 
 
 def swap_by_death(both: Pair) -> None:
@@ -83,6 +97,7 @@ SWAPS = [
     swap_leaving_the_old_one_alone,
     swap_while_loading,
     swap_and_cut,
+    swap_closing_the_connections_of_calls,
     swap_by_death,
 ]
 
