@@ -69,6 +69,9 @@ async def test_a_pending_message_that_is_polled_costs_as_few() -> None:
         (first, later) = await entries_of_each_hour(platform, 2)
         assert FIRST_HOUR / 2 < first <= FIRST_HOUR
         assert LATER_HOUR - 5 < later <= LATER_HOUR
+        # Without growth every second poll would be asked of the platform.
+        saved = Scrape.of(service.app.state.service.metrics.registry).value("saved_entries_total", by="ageing")
+        assert saved == pytest.approx(2 * HOUR / (2 * 1.9) - first - later, rel=0.05)
         page.cancel()
         await asyncio.wait([page])
 

@@ -12,10 +12,13 @@ import httpx
 import pytest
 
 from app.lookup.cache import redis as redis_module
+from app.lookup.cache.redis import RedisStore
 from app.lookup.cache.store_health import Health
 from app.lookup.record import MessageRecord
-from tests.cache.caches import LIFETIMES, Clock, own_prefix, shared
+from tests.cache.caches import LIFETIMES, PLATFORM, Clock, own_prefix, shared
 from tests.cache.test_broadcast import Replica, listeners
+from tests.cache.test_leases import IDS, watched
+from tests.cache.test_leases import replicas as watching
 from tests.cache.test_troubled_redis import said, under_load
 from tests.support.platform import FakePlatform, Received
 from tests.support.redis_pair import Pair, pair
@@ -162,6 +165,42 @@ async def test_a_read_only_server_is_told_of_however_seldom_is_written(
         await store.write({id_: LIFETIMES.cached(READ, clock(), clock())})
     assert said(caplog) == ["Redis rejects writes"]
     await cache.aclose()
+
+
+async def test_a_server_that_stays_read_only_costs_a_new_connection_every_two_seconds_at_most(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    redis = start_redis()
+    clock, connected = Clock(), []
+
+    def observe(operation: str, _seconds: float, outcome: str) -> None:
+        if (operation, outcome) == ("connect", "ok"):
+            connected.append(clock())
+
+    store = RedisStore(redis.url, own_prefix(), PLATFORM, clock, LIFETIMES, observe=observe)
+    await store.connect()
+    redis.ask("REPLICAOF", "127.0.0.1", "1")
+    for id_ in range(200):
+        clock.now += Health.PAUSE / 10
+        await store.write({id_: LIFETIMES.cached(READ, clock(), clock())})
+    await store.aclose()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(connected[1:])]
+    assert len(pauses) >= 15
+    assert min(pauses) >= Health.PAUSE * 0.99
+
+
+@pytest.mark.parametrize("swap", [swap_keeping_connections, swap_by_death], ids=lambda swap: swap.__name__)
+async def test_what_several_replicas_watch_is_asked_for_by_one_of_them_again(
+    start_redis: Callable[..., RedisServer], swap: Callable[[Pair], None]
+) -> None:
+    platform = FakePlatform()
+    for id_ in IDS:
+        platform.knows(id_, state="send")
+    async with pair(start_redis) as both, watching(platform, 3, cache_url=both.url):
+        swap(both)
+        async with asyncio.timeout(SHARING_AGAIN):
+            while await watched(platform, 5) > 6:
+                pass
 
 
 @asynccontextmanager
