@@ -203,6 +203,8 @@ async def test_an_acl_that_refuses_leases_costs_the_saving_one_line_in_the_log_a
         assert not one.leases.held
         assert one.store is not None
         assert one.store.usable
+        # After five in a row it is tried every two seconds, and not in every cycle.
+        assert 5 <= one.store.errors["refused"] <= 2 * CYCLES
         # Answers are shared as before.
         platform.knows(999, state="read")
         await one.engine.lookup([999], False)

@@ -171,6 +171,19 @@ async def test_a_replica_whose_streams_begin_without_an_answer_holds_up_no_other
 
 
 @on_virtual_time
+async def test_who_leaves_while_another_replica_asks_is_not_kept() -> None:
+    async with replicas(pending(), 2) as (one, other):
+        one.connection.leases[1] = one.leases.name, loop().time() + 60
+        subscription = other.watcher.subscribe([1], False)
+        beginning = asyncio.create_task(other.watcher.begin(subscription))
+        await asyncio.sleep(FIRST_ANSWER / 5)
+        subscription.close()
+        started = loop().time()
+        await beginning
+        assert loop().time() - started <= LATENCY + 0.01
+
+
+@on_virtual_time
 async def test_a_first_answer_that_another_replica_got_counts_as_saved() -> None:
     platform = pending()
     async with replicas(platform, 3) as members:
