@@ -305,8 +305,8 @@ class Dispatcher:
         blocked = self._policy.settle(permit, failure, alone=alone)
         self._on_request(failure.slug if failure else "ok", self._clock() - permit.began_at, len(request.asked))
         if failure is not None:
-            why = {"why": str(failure), "entries": len(request.asked)}
-            log.log(failure.log_level, "upstream request failed: %s", NotSecret(failure.slug), extra={"fields": why})
+            fields = failure.log_fields | {"entries": len(request.asked)}
+            log.log(failure.log_level, "upstream request failed: %s", NotSecret(failure.slug), extra={"fields": fields})
             if failure.locks_out and not self._policy.is_outdated(permit) and self._renew_credentials():
                 self.credentials_changed()
                 blocked = self._policy.blocked_by()

@@ -75,6 +75,12 @@ class LookupFailure(Exception):
         self.upstream_message = upstream_message
         self.wording = wording
 
+    @property
+    def log_fields(self) -> dict[str, object]:
+        """What a line of the log has of it: why, and the platform's text, where there is one."""
+        text = {} if self.upstream_message is None else {"upstream_message": self.upstream_message}
+        return {"why": str(self), **text}
+
     def ask_again_after(self, seconds: float) -> None:
         """Set ``retry_after``."""
         self.retry_after = seconds

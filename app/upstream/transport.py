@@ -6,6 +6,7 @@ none is left, and costs several times the CPU (``docs/decisions/0008-aiohttp-bel
 
 import asyncio
 import math
+import os
 import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -30,6 +31,11 @@ Transport = httpx.AsyncBaseTransport
 TRANSPORT_FAILURES: list[tuple[type[Exception], type[LookupFailure], str]] = [
     (HeadTooLarge, InvalidReply, "the head of the platform's reply is too large"),
     (aiohttp.ServerTimeoutError, TimedOut, "the platform did not answer in time"),
+    (aiohttp.ClientConnectorDNSError, Unreachable, "the platform's name is not resolved"),
+    (aiohttp.ClientConnectorError, Unreachable, "there is no connection to the platform"),
+    (aiohttp.ServerDisconnectedError, Unreachable, "the platform closed the connection before its reply"),
+    (aiohttp.ClientPayloadError, Unreachable, "the connection ended in the middle of the platform's reply"),
+    (aiohttp.ClientResponseError, Unreachable, "what the platform sent is not HTTP"),
     (aiohttp.ClientError, Unreachable, "the connection to the platform failed"),
     (httpx.TimeoutException, TimedOut, "the platform did not answer in time"),
     (httpx.DecodingError, InvalidReply, "the platform's reply cannot be decompressed"),
@@ -171,15 +177,25 @@ def network() -> Callable[[], Transport]:
 
 def failure_of(error: Exception) -> LookupFailure | None:
     """The failure that an exception of the transport means; None for one that is not the transport's."""
-    for cause in _causes(error):
-        if isinstance(cause, ssl.SSLError) and not isinstance(cause, _BELOW_TLS):
-            return TlsFailure("the TLS handshake with the platform failed")
+    of_tls = [each for each in _causes(error) if isinstance(each, ssl.SSLError) and not isinstance(each, _BELOW_TLS)]
+    if of_tls:
+        # OpenSSL's own error, which says it best, stands below those that wrap it.
+        reasons = [getattr(each, "verify_message", None) or getattr(each, "reason", None) for each in of_tls]
+        return TlsFailure(_with("the TLS handshake with the platform failed", next(filter(None, reasons), None)))
     # The adapter calls some disconnects time-outs of connecting; what happened is what aiohttp said.
     said = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    number = said.errno if isinstance(said, OSError) else None
+    # By its number: the error's own text may have the address.
+    reason = os.strerror(number) if number is not None and number > 0 else None
     for kind, failure, why in TRANSPORT_FAILURES:
         if isinstance(said, kind):
-            return failure(why)
+            return failure(_with(why, reason))
     return None
+
+
+def _with(why: str, reason: str | None) -> str:
+    """Add what the operating system or OpenSSL calls it, where they say more."""
+    return why if not reason else f"{why} ({reason})"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

@@ -104,15 +104,16 @@ async def test_without_the_level_for_it_no_line_is_written(client: httpx.AsyncCl
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind"),
+    ("answer", "kind", "text"),
     [
-        (Reply(status=500), ServerError),
-        (refused("Incorrect login or password"), CredentialsRejected),
-        (refused("Your account is locked"), AccountLocked),
+        (Reply(status=500), ServerError, None),
+        (refused("Incorrect login or password"), CredentialsRejected, "Incorrect login or password"),
+        (refused("Your account is locked"), AccountLocked, "Your account is locked"),
+        (refused(f"Incorrect login or password: {TOKEN}"), CredentialsRejected, None),
     ],
 )
-async def test_a_failed_upstream_request_is_as_loud_as_its_kind_says(
-    platform: FakePlatform, answer: Reply, kind: type[LookupFailure]
+async def test_a_failed_upstream_request_is_as_loud_as_its_kind_says_and_has_the_platforms_text(
+    platform: FakePlatform, answer: Reply, kind: type[LookupFailure], text: str | None
 ) -> None:
     platform.always = answer
     stream = log_into()
@@ -122,6 +123,7 @@ async def test_a_failed_upstream_request_is_as_loud_as_its_kind_says(
     assert entry["level"] == logging.getLevelName(kind.log_level).lower()
     assert entry["entries"] == 1
     assert entry["why"]
+    assert entry.get("upstream_message") == text
 
 
 async def test_a_failed_upstream_request_names_no_request_that_is_not_its_own(platform: FakePlatform) -> None:

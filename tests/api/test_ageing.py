@@ -69,6 +69,9 @@ async def test_a_pending_message_that_is_polled_costs_as_few() -> None:
         (first, later) = await entries_of_each_hour(platform, 2)
         assert FIRST_HOUR / 2 < first <= FIRST_HOUR
         assert LATER_HOUR - 5 < later <= LATER_HOUR
+        # Without growth every second poll would be asked of the platform.
+        saved = Scrape.of(service.app.state.service.metrics.registry).value("saved_entries_total", by="ageing")
+        assert saved == pytest.approx(2 * HOUR / (2 * 1.9) - first - later, rel=0.05)
         page.cancel()
         await asyncio.wait([page])
 
@@ -148,6 +151,9 @@ async def test_callers_are_told_the_lifetime_without_growth_and_the_age_and_no_c
         old = await service.client.get(STATE)
         assert (old.headers["cache-control"], old.headers["age"]) == ("private, max-age=2", "42")
         assert old.headers["cache-status"] == "message-state; hit"
+        # The same where it is not this process's memory that has it.
+        found = (await service.app.state.service.engine.lookup([1], False))[1]
+        assert found.lifetime == 2 < found.ttl
         assert len(platform.requests) == asked
         anew = await service.client.get(STATE, headers={"Cache-Control": "no-cache"})
         assert (anew.headers["cache-control"], anew.headers["age"]) == ("private, max-age=2", "0")

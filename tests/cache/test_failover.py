@@ -12,10 +12,13 @@ import httpx
 import pytest
 
 from app.lookup.cache import redis as redis_module
+from app.lookup.cache.redis import RedisStore
 from app.lookup.cache.store_health import Health
 from app.lookup.record import MessageRecord
-from tests.cache.caches import LIFETIMES, Clock, own_prefix, shared
+from tests.cache.caches import LIFETIMES, PLATFORM, Clock, own_prefix, shared
 from tests.cache.test_broadcast import Replica, listeners
+from tests.cache.test_leases import IDS, watched
+from tests.cache.test_leases import replicas as watching
 from tests.cache.test_troubled_redis import said, under_load
 from tests.support.platform import FakePlatform, Received
 from tests.support.redis_pair import Pair, pair
@@ -57,17 +60,31 @@ def swap_leaving_the_old_one_alone(both: Pair) -> None:
 def swap_while_loading(both: Pair) -> None:
     """The old primary follows the new one, and takes its time to load what that has."""
     both.promote()
-    both.replica.ask("DEBUG", "POPULATE", "3000")
+    both.replica.ask("EVAL", "for i = 1, 3000 do redis.call('SET', 'loaded:' .. i, i) end", "0")
     both.move_address()
+    # What the new one does not know makes the old one load everything anew.
+    both.primary.ask("SET", "lost", "1")
     both.primary.ask("CONFIG", "SET", "key-load-delay", "1000")
     both.primary.ask("CONFIG", "SET", "loading-process-events-interval-bytes", "1024")
     both.demote()
+    # No task has a turn until then: LOADING is the first that anybody hears of it.
+    end = time.monotonic() + 20
+    while b"loading:1" not in both.primary.ask("INFO", "persistence"):
+        assert time.monotonic() < end
+        time.sleep(0.005)
 
 
 def swap_and_cut(both: Pair) -> None:
     """Whatever stands in front closes the connections."""
     swap_keeping_connections(both)
     both.cut_connections()
+
+
+def swap_closing_the_connections_of_calls(both: Pair) -> None:
+    """The old primary lets go of those who ask, and keeps those who listen."""
+    both.promote()
+    both.move_address()
+    both.primary.ask("CLIENT", "KILL", "TYPE", "normal")
 
 
 def swap_by_death(both: Pair) -> None:
@@ -83,6 +100,7 @@ SWAPS = [
     swap_leaving_the_old_one_alone,
     swap_while_loading,
     swap_and_cut,
+    swap_closing_the_connections_of_calls,
     swap_by_death,
 ]
 
@@ -147,6 +165,42 @@ async def test_a_read_only_server_is_told_of_however_seldom_is_written(
         await store.write({id_: LIFETIMES.cached(READ, clock(), clock())})
     assert said(caplog) == ["Redis rejects writes"]
     await cache.aclose()
+
+
+async def test_a_server_that_stays_read_only_costs_a_new_connection_every_two_seconds_at_most(
+    start_redis: Callable[..., RedisServer],
+) -> None:
+    redis = start_redis()
+    clock, connected = Clock(), []
+
+    def observe(operation: str, _seconds: float, outcome: str) -> None:
+        if (operation, outcome) == ("connect", "ok"):
+            connected.append(clock())
+
+    store = RedisStore(redis.url, own_prefix(), PLATFORM, clock, LIFETIMES, observe=observe)
+    await store.connect()
+    redis.ask("REPLICAOF", "127.0.0.1", "1")
+    for id_ in range(200):
+        clock.now += Health.PAUSE / 10
+        await store.write({id_: LIFETIMES.cached(READ, clock(), clock())})
+    await store.aclose()
+    pauses = [later - earlier for earlier, later in itertools.pairwise(connected[1:])]
+    assert len(pauses) >= 15
+    assert min(pauses) >= Health.PAUSE * 0.99
+
+
+@pytest.mark.parametrize("swap", [swap_keeping_connections, swap_by_death], ids=lambda swap: swap.__name__)
+async def test_what_several_replicas_watch_is_asked_for_by_one_of_them_again(
+    start_redis: Callable[..., RedisServer], swap: Callable[[Pair], None]
+) -> None:
+    platform = FakePlatform()
+    for id_ in IDS:
+        platform.knows(id_, state="send")
+    async with pair(start_redis) as both, watching(platform, 3, cache_url=both.url):
+        swap(both)
+        async with asyncio.timeout(SHARING_AGAIN):
+            while await watched(platform, 5) > 6:
+                pass
 
 
 @asynccontextmanager

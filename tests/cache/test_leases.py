@@ -64,6 +64,20 @@ async def test_a_lease_has_one_holder_until_it_is_released_or_runs_out(shared_re
         await each._store.aclose()  # type: ignore[attr-defined]  # a Redis
 
 
+async def test_who_has_lost_a_lease_does_not_end_that_of_the_next_holder(shared_redis: RedisServer) -> None:
+    prefix = own_prefix()
+    late, following, third = [await leases(shared_redis, prefix) for _ in range(3)]
+    assert (await late.take({1: DUE}))[1] == {1}
+    (key,) = (key for key in shared_redis.all_keys() if key.startswith(prefix))
+    shared_redis.ask("DEL", key)  # as if it had run out
+    assert (await following.take({1: Due(0.0, 60.0)}))[1] == {1}
+    await late.release([1])
+    await asyncio.sleep(0.01)
+    assert (await third.take({1: DUE}))[1] == set()
+    for each in (late, following, third):
+        await each._store.aclose()  # type: ignore[attr-defined]  # a Redis
+
+
 @pytest.mark.parametrize("seconds_ahead", [-1e6, 1e6])
 async def test_replicas_whose_clocks_differ_agree_on_holders_and_on_the_age_of_what_they_hear(
     shared_redis: RedisServer, seconds_ahead: float
@@ -190,6 +204,8 @@ async def test_an_acl_that_refuses_leases_costs_the_saving_one_line_in_the_log_a
         assert not one.leases.held
         assert one.store is not None
         assert one.store.usable
+        # After five in a row it is tried every two seconds, and not in every cycle.
+        assert 5 <= one.store.errors["refused"] <= 2 * CYCLES
         # Answers are shared as before.
         platform.knows(999, state="read")
         await one.engine.lookup([999], False)

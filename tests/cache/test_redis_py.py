@@ -10,6 +10,8 @@ import pytest
 from redis import exceptions
 from redis.asyncio import Redis
 from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from tests.support.redis_server import RedisServer
 
@@ -18,7 +20,7 @@ pytestmark = pytest.mark.anyio
 
 def single(redis: RedisServer) -> Any:
     """A client of one connection; not typed, since redis-py's types stop here."""
-    return Redis.from_url(redis.url, protocol=2, single_connection_client=True)
+    return Redis.from_url(redis.url, protocol=2, single_connection_client=True, retry=Retry(NoBackoff(), 1))
 
 
 async def test_a_client_of_one_connection_has_it_once_it_is_initialized_and_answers_as_one_with_a_pool_does(
@@ -36,6 +38,29 @@ async def test_a_client_of_one_connection_has_it_once_it_is_initialized_and_answ
     assert await one.eval(script, 1, "key", "ä") == await pool.eval(script, 1, "key", "ä")
     for client in (one, pool):
         await client.aclose()
+
+
+class Told:
+    """Counts the connections that redis-py makes by itself."""
+
+    def __init__(self) -> None:
+        self.times = 0
+
+    def on_connect(self, _connection: object) -> None:
+        """One more."""
+        self.times += 1
+
+
+async def test_of_each_connection_that_redis_py_makes_by_itself_a_callback_is_told(shared_redis: RedisServer) -> None:
+    client, told = single(shared_redis), Told()
+    await client.initialize()
+    await client.connection.connect()
+    client.connection.register_connect_callback(told.on_connect)
+    for times in range(3):
+        assert await client.execute_command("PING")
+        assert told.times == times
+        shared_redis.ask("CLIENT", "KILL", "TYPE", "normal")
+    await client.aclose()
 
 
 async def test_a_connection_can_be_let_go_without_waiting_for_a_server_that_hangs(

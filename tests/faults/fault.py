@@ -86,7 +86,7 @@ class Fault:
 
     ``requests`` and ``connections``: how many reach the platform in all. ``settings`` differ from the defaults.
     ``url``: what the service is told in place of the platform's address. ``tls``: the platform speaks TLS, with a
-    certificate that the service trusts or not.
+    certificate that the service trusts or not. ``why``: what the log says of a failed request, or a part of it.
     """
 
     name: str
@@ -97,6 +97,7 @@ class Fault:
     settings: Mapping[str, Any] = field(default_factory=dict)
     url: str | None = None
     tls: Literal["", "trusted", "untrusted"] = ""
+    why: str = ""
 
 
 def count(expected: Count | int) -> Count:

@@ -53,6 +53,9 @@ async def test_the_service_stays_calm_when_the_platform(
             assert platform.most_in_flight <= settings.upstream_max_in_flight
         await _all_closed(platform)
     _check_traffic(fault, platform)
+    failed = [each for each in caplog.records if hasattr(each, "fields") and "why" in each.fields]
+    assert all(fault.why in each.fields["why"] for each in failed)
+    assert failed or not fault.why
     assert not [secret for secret in SECRETS if secret in caplog.text]
 
 

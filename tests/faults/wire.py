@@ -52,10 +52,24 @@ TIME = [
 ]
 
 CONNECTION = [
-    Fault("resets before the reply", does.reset_before_the_reply, one(UNREACHABLE), 2),
-    Fault("resets in the middle of the body", does.reset_in_the_body, one(UNREACHABLE), 2),
-    Fault("closes before the reply", does.close_before_the_reply, one(UNREACHABLE), 2),
-    Fault("closes in the middle of the body", does.truncate, one(UNREACHABLE), 2),
+    Fault(
+        "resets before the reply", does.reset_before_the_reply, one(UNREACHABLE), 2, why="(Connection reset by peer)"
+    ),
+    Fault(
+        "resets in the middle of the body",
+        does.reset_in_the_body,
+        one(UNREACHABLE),
+        2,
+        why="in the middle of the platform's reply",
+    ),
+    Fault("closes before the reply", does.close_before_the_reply, one(UNREACHABLE), 2, why="before its reply"),
+    Fault(
+        "closes in the middle of the body",
+        does.truncate,
+        one(UNREACHABLE),
+        2,
+        why="in the middle of the platform's reply",
+    ),
     Fault("closes in the middle of a chunked body", does.truncate_chunks, one(UNREACHABLE), 2),
     Fault("resets once, then behaves", does.after(1, does.reset_before_the_reply), one(STATE), 2),
     Fault(
@@ -72,10 +86,28 @@ CONNECTION = [
         requests=3,
         connections=2,
     ),
-    Fault("speaks another protocol", does.speak_another_protocol, one(UNREACHABLE), 2),
-    Fault("its name cannot be resolved", well, one(UNREACHABLE), 0, connections=0, url=NOWHERE),
-    Fault("refuses the connection", well, one(UNREACHABLE), 0, connections=0, url="http://127.0.0.1:{closed}/"),
-    Fault("its certificate does not verify", well, one(UNREACHABLE), 0, connections=1, tls="untrusted"),
+    Fault("speaks another protocol", does.speak_another_protocol, one(UNREACHABLE), 2, why="not HTTP"),
+    Fault(
+        "its name cannot be resolved", well, one(UNREACHABLE), 0, connections=0, url=NOWHERE, why="name is not resolved"
+    ),
+    Fault(
+        "refuses the connection",
+        well,
+        one(UNREACHABLE),
+        0,
+        connections=0,
+        url="http://127.0.0.1:{closed}/",
+        why="(Connection refused)",
+    ),
+    Fault(
+        "its certificate does not verify",
+        well,
+        one(UNREACHABLE),
+        0,
+        connections=1,
+        tls="untrusted",
+        why="self-signed certificate",
+    ),
     Fault(
         "takes the connection, but not the TLS handshake",
         well,

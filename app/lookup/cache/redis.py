@@ -132,7 +132,9 @@ class RedisStore:
         try:
             async with asyncio.timeout(CONNECT_LIMIT):
                 await client.initialize()
-                await client.connection.connect()  # type: ignore[union-attr]  # it has one from now on
+                connection: Any = client.connection  # there is one from now on, without types
+                await connection.connect()
+                connection.register_connect_callback(self._on_new_connection)
             async with time_limit(CALL_LIMIT):
                 await _run(client, READ, [f"{self._keys}0"], [])
             async with self._lock:
@@ -145,8 +147,7 @@ class RedisStore:
             self._use.worked()
             self._observe("connect", self._clock() - started, "ok")
             self._connected.set()
-            if self._subscription is not None:
-                self._subscription.cancel()
+            self._on_new_connection()
         finally:
             self._connecting = None
             await _close(client)
@@ -287,6 +288,14 @@ class RedisStore:
             self._refusable[operation].worked()
         self._observe(operation, self._clock() - started, "ok")
         return reply
+
+    def _on_new_connection(self, _connection: object = None) -> None:
+        """Subscribe anew: it may lead to another server.
+
+        redis-py makes one by itself where the server has closed the old one, or says LOADING.
+        """
+        if self._subscription is not None:
+            self._subscription.cancel()
 
     def _may_lead_elsewhere(self, error: Exception) -> bool:
         """Whether a new connection may lead to the primary. The next one is tried after a while."""

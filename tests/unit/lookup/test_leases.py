@@ -149,6 +149,50 @@ async def test_a_stream_that_begins_while_another_replica_asks_begins_soon_whate
 
 
 @on_virtual_time
+async def test_a_wait_that_begins_with_no_cache_waits_for_no_other_replica() -> None:
+    async with replicas(pending(), 2) as (one, other):
+        one.connection.leases[1] = one.leases.name, loop().time() + 60
+        started = loop().time()
+        await other.watcher.begin(other.watcher.subscribe([1], False), fresh=True)
+        assert other.state(1) == "send"
+        assert loop().time() - started <= LATENCY + 0.01
+
+
+@on_virtual_time
+async def test_a_replica_whose_streams_begin_without_an_answer_holds_up_no_other_one() -> None:
+    async with replicas(pending(), 2) as (one, other):
+        one.failing = locked_out
+        await one.watch(IDS)
+        assert not one.leases.held
+        started = loop().time()
+        await other.watch(IDS)
+        assert {other.state(id_) for id_ in IDS} == {"send"}
+        assert loop().time() - started <= LATENCY + 0.01
+
+
+@on_virtual_time
+async def test_who_leaves_while_another_replica_asks_is_not_kept() -> None:
+    async with replicas(pending(), 2) as (one, other):
+        one.connection.leases[1] = one.leases.name, loop().time() + 60
+        subscription = other.watcher.subscribe([1], False)
+        beginning = asyncio.create_task(other.watcher.begin(subscription))
+        await asyncio.sleep(FIRST_ANSWER / 5)
+        subscription.close()
+        started = loop().time()
+        await beginning
+        assert loop().time() - started <= LATENCY + 0.01
+
+
+@on_virtual_time
+async def test_a_first_answer_that_another_replica_got_counts_as_saved() -> None:
+    platform = pending()
+    async with replicas(platform, 3) as members:
+        await asyncio.gather(*(each.watch(IDS) for each in members))
+        assert platform.entries_sent == len(IDS)
+        assert sum(each.leases.saved for each in members) == 2 * len(IDS)
+
+
+@on_virtual_time
 async def test_a_stream_that_begins_with_an_unknown_message_costs_one_entry_on_all_replicas_together() -> None:
     platform = pending()
     platform.unknown = {1}
@@ -264,8 +308,9 @@ async def test_who_watches_with_detail_beside_a_holder_that_asks_without_has_it_
             assert holder_among([bare, detailed]) is bare
             platform.state = state
             started = loop().time()
-            while not detailed.watcher.snapshot(1).serves(detail=True) or detailed.state(1) != state:
-                await asyncio.sleep(0.01)
+            async with asyncio.timeout(60):
+                while not detailed.watcher.snapshot(1).serves(detail=True) or detailed.state(1) != state:
+                    await asyncio.sleep(0.01)
             assert loop().time() - started <= 2 * TTL + 0.2
             assert await until_seen(bare, state) <= TTL
             await asyncio.sleep(7)
