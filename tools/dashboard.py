@@ -43,8 +43,8 @@ ROWS: list[tuple[str, list[Panel]]] = [
         "Whose fault is it",
         [
             (
-                "Failed requests, by whose fault",
-                "The first look at night: which of the three rises?",
+                "Failed requests, by the problem's side",
+                "Credentials and spoiled batches show as the platform's: the runbook's table decides.",
                 "percentunit",
                 [(_budget("ours"), "ours"), (_budget("platform"), "the platform's"), (_budget("callers"), "callers'")],
             ),
@@ -101,7 +101,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
                     (_rate(f"{M}_cache_evictions_total"), "evictions"),
                 ],
             ),
-            ("Shared cache by outcome", "Nothing where CACHE_URL is memory.", "reqps",
+            ("Shared cache by outcome", "All but ok and value: it fails. Nothing where CACHE_URL is memory.", "reqps",
              [(_rate(f"{M}_cache_request_duration_seconds_count", by="operation, outcome"),
                "{{operation}} {{outcome}}")]),
             (
@@ -118,7 +118,7 @@ ROWS: list[tuple[str, list[Panel]]] = [
             ),
             (
                 "Descriptors left",
-                "Below 64 callers are turned away.",
+                "At about 50 callers are turned away; below 16 what is kept for other things is nearly used up.",
                 "short",
                 [(_gauge(f"{M}_descriptors_left", how="min"), "{{instance}}")],
             ),

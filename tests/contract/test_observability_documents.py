@@ -1,6 +1,7 @@
 """docs/metrics.md, docs/runbook.md, the rules and the dashboard say what the code says, and lead somewhere."""
 
 import ast
+import importlib.util
 import json
 import re
 import shutil
@@ -161,7 +162,9 @@ def test_every_alert_leads_to_a_section_and_has_a_test_that_sees_it_fire() -> No
 
 
 def test_the_runbooks_table_is_the_drills() -> None:
-    told = [re.findall(r"\[([^\]]+)\]", cause)[0] for _, cause, _ in table(RUNBOOK, "question")]
+    *rows, last = table(RUNBOOK, "question")
+    assert last[0] == "All no"
+    told = [re.findall(r"\[([^\]]+)\]", cause)[0] for _, cause, _ in rows]
     names = [each.name for each in CAUSES]
     assert ["defect" if name == "internal-error" else name for name in told] == names
 
@@ -200,7 +203,7 @@ def _message_index(node: ast.AST) -> int | None:
 
 
 def test_the_runbooks_commands_show_all_that_its_table_asks_for() -> None:
-    """A diff shows what rises, and not what is as it was."""
+    """The differences show what rises, and not what is as it was."""
     rising, now = (re.compile(each) for each in re.findall(r"grep -E '([^']+)'", RUNBOOK)[:2])
     table = RUNBOOK[RUNBOOK.index("| question |") : RUNBOOK.index("\n## Nothing answers")]
     asked = set(re.findall(r"`(message_state_\w+)", table))
@@ -210,6 +213,36 @@ def test_the_runbooks_commands_show_all_that_its_table_asks_for() -> None:
     assert {name for name in counted if not rising.search(name)} == set()
     assert {name for name in asked - counted - histograms if not now.search(name)} == set()
     assert all(rising.search(f"{name}{part}") for name in histograms for part in ("_sum", "_count"))
+
+
+def test_the_runbooks_command_prints_by_how_much_each_series_rose(tmp_path: Path) -> None:
+    command = RUNBOOK[RUNBOOK.index("\nawk ") : RUNBOOK.index("\n# what is so now")]
+    (tmp_path / "before").write_text(
+        '# HELP a_total x\na_total{w="of two"} 5.0\nb_count 1e+06\nsame_total 3.0\ng 1.0\n'
+    )
+    (tmp_path / "after").write_text(
+        '# HELP a_total y\na_total{w="of two"} 7.5\nb_count 1.00001e+06\nsame_total 3.0\ng 2.0\nnew_total 1.0\n'
+    )
+    done = subprocess.run(["sh", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == '10.000 b_count\n2.500 a_total{w="of two"}\n1.000 new_total\n'
+
+
+def test_the_messages_of_the_exporter_of_traces_are_those_of_the_installed_library() -> None:
+    logged = set()
+    for module, what in (
+        ("opentelemetry.exporter.otlp.common.http", "spans"),
+        ("opentelemetry.sdk._shared_internal", "Span"),
+    ):
+        spec = importlib.util.find_spec(module)
+        assert spec is not None
+        assert spec.origin is not None
+        for node in ast.walk(ast.parse(Path(spec.origin).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                named = re.sub(r"%s(?= batch|\.$)", what, node.value)
+                logged.add(re.sub(r"%s|%\.2f", "…", named))
+    described = {message.strip("`") for message, _, _ in table(RUNBOOK, "message of a library")}
+    assert len(described) == 4
+    assert described - logged == set()
 
 
 def test_every_log_message_says_what_to_do_and_no_other_is_described() -> None:

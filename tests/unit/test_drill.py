@@ -11,6 +11,7 @@ from tools.drill.service import RESTRICTED
 
 UPSTREAM = "message_state_upstream_request_duration_seconds"
 HTTP = "message_state_http_request_duration_seconds_count"
+CACHE = "message_state_cache_request_duration_seconds_count"
 PROBLEM = "message_state_lookup_failures_total"
 HEALTHY = {"message_state_batching_enabled": 1.0, f'{UPSTREAM}_count{{result="ok"}}': 10.0, f"{UPSTREAM}_sum": 0.3}
 
@@ -21,9 +22,12 @@ CASES = {
         'message_state_http_connections_closed_total{limit="descriptors"}': 1.0,
         "message_state_log_lines_lost_total": 1.0,
     },
-    "log lines lost": {"message_state_log_stuck_seconds": 2.0, f'{PROBLEM}{{problem="overloaded"}}': 3.0},
+    "log lines lost": {"message_state_log_stuck_seconds": 2.0},
     "account locked": {'message_state_latch_held{reason="upstream-account-locked"}': 1.0},
-    "credentials rejected": {'message_state_latch_held{reason="upstream-credentials-rejected"}': 1.0},
+    "credentials rejected": {
+        'message_state_latch_held{reason="upstream-credentials-rejected"}': 1.0,
+        "message_state_log_lines_lost_total": 1.0,
+    },
     "throttled": {f'{UPSTREAM}_count{{result="upstream-throttled"}}': 3.0},
     "platform unreachable": {f'{UPSTREAM}_count{{result="upstream-unreachable"}}': 3.0},
     "platform fails": {
@@ -68,6 +72,10 @@ CASES = {
         "message_state_batching_enabled": 0.0,
     },
     "batching off": {"message_state_batching_enabled": 0.0},
+    "shared cache fails": {
+        f'{CACHE}{{operation="read",outcome="ok"}}': 50.0,
+        f'{CACHE}{{operation="write",outcome="refused"}}': 3.0,
+    },
     "undocumented state": {"message_state_undocumented_states_total": 1.0},
     "callers' mistakes": {
         f'{HTTP}{{route="unmatched",method="GET",status="405"}}': 3.0,
@@ -84,6 +92,11 @@ def test_two_scrapes_name_the_cause(name: str) -> None:
 def test_what_was_there_before_is_no_cause() -> None:
     past = HEALTHY | {f'{UPSTREAM}_count{{result="upstream-error"}}': 500.0, f'{PROBLEM}{{problem="overloaded"}}': 9.0}
     assert cause(past, past) is NONE
+
+
+def test_a_shared_cache_with_answers_of_another_version_is_no_cause() -> None:
+    value = {f'{CACHE}{{operation="read",outcome="value"}}': 9.0, f'{CACHE}{{operation="read",outcome="ok"}}': 50.0}
+    assert cause(HEALTHY, HEALTHY | value) is NONE
 
 
 def test_a_few_unknown_messages_among_many_are_no_cause() -> None:

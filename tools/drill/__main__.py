@@ -76,6 +76,7 @@ NIGHT = [
     Fault("one caller sends ids that spoil batches", "refuses some ids", "one caller spoils batches", "spoiling"),
     Fault("callers ask for another account's messages", "knows no message", "messages not found"),
     Fault("callers send nonsense", "none", "callers' mistakes", "nonsense"),
+    Fault("Redis is not there", "none", "shared cache fails", settings={"CACHE_URL": "redis://127.0.0.1:1/0"}),
     Fault("nobody reads the log", "none", "log lines lost", log="unread"),
     Fault("the disk of the log is full", "none", "log lines lost", log="full"),
     Fault("callers keep connections", "none", "descriptors used up", "crowd", descriptors=150),

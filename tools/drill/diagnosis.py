@@ -99,17 +99,17 @@ def _share(part: float, whole: float) -> bool:
     return part > 0 and part >= OFTEN * whole
 
 
+def _shared_cache_fails(window: Window) -> bool:
+    name = f"{P}_cache_request_duration_seconds_count"
+    return window.rise(name) > window.rise(name, 'outcome="ok"') + window.rise(name, 'outcome="value"')
+
+
 CAUSES = [
     Cause("defect", "ours", lambda w: _answered(w, "500") > 0 or w.problem("internal-error") > 0),
     Cause(
         "descriptors used up",
         "ours",
         lambda w: w.rise(f"{P}_http_connections_closed_total", 'limit="descriptors"') > 0,
-    ),
-    Cause(
-        "log lines lost",
-        "ours",
-        lambda w: w.rise(f"{P}_log_lines_lost_total") > 0 or w.now(f"{P}_log_stuck_seconds") > STUCK_SECONDS,
     ),
     Cause("account locked", "platform", lambda w: w.now(f"{P}_latch_held", 'reason="upstream-account-locked"') > 0),
     Cause(
@@ -138,6 +138,7 @@ CAUSES = [
         lambda w: _share(w.problem("message-not-found"), w.rise(f"{P}_lookups_total", 'source="upstream"')),
     ),
     Cause("batching off", "platform", lambda w: w.now(f"{P}_batching_enabled") < 1),
+    Cause("shared cache fails", "ours", _shared_cache_fails),
     Cause("undocumented state", "platform", lambda w: w.rise(f"{P}_undocumented_states_total") > 0),
     Cause(
         "callers' mistakes",
@@ -146,6 +147,11 @@ CAUSES = [
             sum(_answered(w, status) for status in ("401", "405", "413", "422", "429")),
             w.rise(f"{P}_http_request_duration_seconds_count"),
         ),
+    ),
+    Cause(
+        "log lines lost",
+        "ours",
+        lambda w: w.rise(f"{P}_log_lines_lost_total") > 0 or w.now(f"{P}_log_stuck_seconds") > STUCK_SECONDS,
     ),
 ]
 NONE = Cause("none", "nobody", lambda _: True)
