@@ -153,7 +153,7 @@ class Summary(logging.Filter):
             self._tell(key, now)
         if key in self._faults:
             fault = self._faults[key]
-            self._faults[key] = fault._replace(more=fault.more + 1)
+            self._faults[key] = fault._replace(more=fault.more + 1, latest=record)
             return False
         if len(self._faults) < MAX_FAULTS:
             self._faults[key] = _Fault(now, 0, record)
@@ -172,21 +172,25 @@ class Summary(logging.Filter):
         if not fault.more:
             return
         self._faults[key] = fault._replace(since=now, more=0)
-        first = fault.first
-        # With the arguments of the first, since they may hold what has to be searched for secrets.
-        text, args = (first.msg, first.args) if isinstance(first.args, tuple) and first.args else (key[1], ())
+        latest = fault.latest
+        # With the arguments of a record, since they may hold what has to be searched for secrets.
+        text, args = (latest.msg, latest.args) if isinstance(latest.args, tuple) and latest.args else (key[1], ())
         text = str(text) if args else text.replace("%", "%%")
-        extra = {"is_summary": True, "fields": {"repeated": fault.more}}
-        logger = logging.getLogger(first.name)
-        logger.log(first.levelno, f"{text} (%d more in %g s)", *args, fault.more, REPEAT_SECONDS, extra=extra)
+        fields: dict[str, object] = {"repeated": fault.more}
+        if "why" in (its_own := getattr(latest, "fields", _NO_FIELDS)):
+            # One message may have several causes: the latest one may not be that of the first.
+            fields["why"] = its_own["why"]
+        extra = {"is_summary": True, "fields": fields}
+        logger = logging.getLogger(latest.name)
+        logger.log(latest.levelno, f"{text} (%d more in %g s)", *args, fault.more, REPEAT_SECONDS, extra=extra)
 
 
 class _Fault(NamedTuple):
-    """A message that may come back: since when it is counted, how often it came back, and its first record."""
+    """A message that may come back: since when it is counted, how often it came back, and its latest record."""
 
     since: float
     more: int
-    first: logging.LogRecord
+    latest: logging.LogRecord
 
 
 class Stream(Protocol):

@@ -40,7 +40,7 @@ CASES = {
         f'{UPSTREAM}_count{{result="upstream-rejected"}}': 2.0,
         f'{UPSTREAM}_count{{result="upstream-rejected-request"}}': 2.0,
     },
-    "platform hangs": {
+    "platform answers too late, or never": {
         f'{UPSTREAM}_count{{result="upstream-timeout"}}': 3.0,
         f'{UPSTREAM}_sum{{result="upstream-timeout"}}': 6.0,
         f'{PROBLEM}{{problem="overloaded"}}': 3.0,

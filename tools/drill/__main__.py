@@ -52,7 +52,7 @@ NIGHT = [
     Fault("platform down", "down", "platform unreachable"),
     Fault("platform answers 500", "500s", "platform fails"),
     Fault("platform is slow", "slow", "platform slow"),
-    Fault("platform hangs", "hangs", "platform hangs"),
+    Fault("platform hangs", "hangs", "platform answers too late, or never"),
     Fault("wrong password", "wrong password", "credentials rejected"),
     Fault("locked account", "locked account", "account locked"),
     Fault("platform throttles", "throttled", "throttled"),

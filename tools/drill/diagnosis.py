@@ -123,7 +123,7 @@ CAUSES = [
     Cause("platform fails", "platform", lambda w: w.result("upstream-error")),
     Cause("platform's reply unreadable", "platform", lambda w: w.result("upstream-invalid-reply")),
     Cause("platform refuses", "platform", lambda w: w.result("upstream-rejected", "upstream-rejected-request")),
-    Cause("platform hangs", "platform", lambda w: w.result("upstream-timeout")),
+    Cause("platform answers too late, or never", "platform", lambda w: w.result("upstream-timeout")),
     Cause("platform slow", "platform", lambda w: w.mean(f"{P}_upstream_request_duration_seconds") >= SLOW_SECONDS),
     Cause("process busy", "ours", lambda w: w.mean(f"{P}_event_loop_delay_seconds") >= BUSY_SECONDS),
     Cause(

@@ -1,10 +1,8 @@
 """A repeated fault is told once, and then how often it came back."""
 
 import io
-import json
 import logging
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -108,7 +106,16 @@ def test_what_is_remembered_is_bounded_and_nothing_is_lost(log: Log) -> None:
     assert len(log.summary._faults) == MAX_FAULTS
 
 
-def test_the_number_stands_in_a_field_of_its_own(log: Log) -> None:
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ([{}, {}], {"repeated": 1}),
+        ([{"why": "refused", "entries": 1}, {"why": "reset"}], {"repeated": 1, "why": "reset"}),
+    ],
+)
+def test_the_number_stands_in_a_field_of_its_own_beside_the_latest_reason(
+    log: Log, fields: list[dict[str, object]], told: dict[str, object]
+) -> None:
     records: list[logging.LogRecord] = []
 
     class Keep(logging.Handler):
@@ -118,11 +125,10 @@ def test_the_number_stands_in_a_field_of_its_own(log: Log) -> None:
     keep = Keep()
     log.logger.addHandler(keep)
     try:
-        log.logger.error("x")
-        log.logger.error("x")
+        for each in fields:
+            log.logger.error("x", extra={"fields": each} if each else None)
         log.now = 10.0
         log.summary.flush()
     finally:
         log.logger.removeHandler(keep)
-    fields: dict[str, Any] = vars(records[-1])["fields"]
-    assert json.dumps(fields) == '{"repeated": 1}'
+    assert vars(records[-1])["fields"] == told
