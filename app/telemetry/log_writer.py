@@ -43,7 +43,8 @@ class LogWriter:
 
     def _reset(self) -> None:
         """Nothing waits. A forked process begins here: its parent writes what waited, by a thread that only it has."""
-        self._lock = threading.Lock()
+        # A finalizer may write as well, whenever the collector of garbage runs: also while this thread has the lock.
+        self._lock = threading.RLock()
         self._wake = threading.Event()
         self._thread: threading.Thread | None = None
         self._lines: list[str] = []

@@ -4,6 +4,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -195,3 +196,23 @@ def test_without_lines_there_is_no_thread() -> None:
     before = threading.active_count()
     assert LogWriter().flush()
     assert threading.active_count() == before
+
+
+def test_a_finalizer_that_writes_while_its_own_thread_writes_stops_nothing(tmp_path: Path) -> None:
+    class Finalized(str):
+        """Writes when it is looked at, as a finalizer does whenever the collector of garbage runs."""
+
+        def __len__(self) -> int:
+            writer.write("from a finalizer\n")
+            return super().__len__()
+
+    with (tmp_path / "log").open("wb") as file:
+        writer = LogWriter(file.fileno())
+        thread = threading.Thread(target=writer.write, args=(Finalized("a line\n"),), daemon=True)
+        writer.write("the first\n")
+        thread.start()
+        thread.join(5)
+        assert not thread.is_alive()
+        assert writer.flush(5)
+    assert (tmp_path / "log").read_text().startswith("the first\n")
+    assert "a line\n" in (tmp_path / "log").read_text()
