@@ -14,9 +14,10 @@ httptools parses three times as fast as h11; what it and uvicorn lack is added h
 What this relies on of uvicorn, and ``tests/door/test_uvicorn.py`` holds it to: ``HttpToolsProtocol`` has one cycle for
 each request, made in ``on_headers_complete`` and started by ``_start_asgi_task``; a cycle writes, closes and asks
 ``is_closing`` of its ``transport``, pauses and resumes reading by its ``flow``, says ``Connection: close`` where its
-``keep_alive`` is false, and calls ``on_response`` once, after the last byte and after ``close``; nothing but
-``connection_lost``, which ends the one cycle in ``self.cycle``, and ``shutdown`` is called from elsewhere. Of
-httptools: an upgrade is told by ``HttpParserUpgrade`` at the end of the head, after ``on_message_complete``.
+``keep_alive`` is false, sets ``expected_content_length`` before it writes a head in one call, and calls ``on_response``
+once, after the last byte and after ``close``; nothing but ``connection_lost``, which ends the one cycle in
+``self.cycle``, and ``shutdown`` is called from elsewhere. Of httptools: an upgrade is told by ``HttpParserUpgrade`` at
+the end of the head, after ``on_message_complete``.
 """
 
 import asyncio
@@ -90,6 +91,7 @@ class HttpProtocol(HttpToolsProtocol):
         "_has_begun",
         "_has_body",
         "_has_other_parser",
+        "_head",
         "_is_upgrade",
         "_limits",
         "_message_bytes",
@@ -139,6 +141,8 @@ class HttpProtocol(HttpToolsProtocol):
         self._writable = Wakeup()
         self._writable.set()
         self._written = 0
+        # The head of the answer while it waits; empty once it has left.
+        self._head: bytes | None = None
         self._taken = -1
         self._taken_at = 0.0
 
@@ -461,9 +465,13 @@ class HttpProtocol(HttpToolsProtocol):
         await self._writable.wait()
 
     def write(self, data: bytes) -> None:
-        """A part of an answer."""
+        """A part of an answer. A head of known length waits for its body: one packet, and half of the system calls."""
         self._written += len(data)
-        self.transport.write(data)
+        if self._head is None and self.cycle.expected_content_length:
+            self._head = data
+        else:
+            self.transport.write(self._head + data if self._head else data)
+            self._head = b""
 
     def is_closing(self) -> bool:
         """Whether the connection is at its end."""
@@ -471,6 +479,8 @@ class HttpProtocol(HttpToolsProtocol):
 
     def close(self) -> None:
         """The last answer was given: end the connection, after a moment where there is input that nobody wants."""
+        if self._head:
+            self.write(b"")
         if self._state in (BODY, REFUSED) or self._paused or self._ahead:
             self._linger()
         else:
@@ -478,6 +488,9 @@ class HttpProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """An answer was given: it is the next request's turn."""
+        if self._head:
+            self.write(b"")  # HEAD has no body
+        self._head = None
         self.server_state.total_requests += 1
         if self._state != ANSWERING or self.transport.is_closing():
             return
@@ -508,7 +521,8 @@ class HttpProtocol(HttpToolsProtocol):
         if state == ANSWERING or (state == BODY and cycle.response_started):
             cycle.keep_alive = False
             return
-        refused, before = self._refused_scope(), cast(dict[str, Any], self.scope)
+        before = cast(dict[str, Any], self.scope)
+        refused = self._refused_scope()
         if state == BODY:
             # The application is told that the caller has left, and this answer takes the place of its own.
             cycle.disconnected = True
@@ -525,28 +539,16 @@ class HttpProtocol(HttpToolsProtocol):
 
     def _refused_scope(self) -> Any:
         """What is known of the request that is refused."""
-        scope: dict[str, Any] = {
-            "type": "http",
-            "asgi": {"version": self.asgi_version, "spec_version": "2.3"},
-            "http_version": "1.1",
-            "server": self.server,
-            "client": self.client,
-            "scheme": self.scheme,
-            "root_path": self.root_path,
-            "method": "-",
-            "path": self.root_path + "/",
-            "raw_path": b"/",
-            "query_string": b"",
-            "headers": [],
-            "state": self.app_state.copy(),
-        }
-        if not self._has_begun:
-            return scope
-        if self.url:
+        url, headers = (self.url, self.headers) if self._has_begun else (b"", [])
+        super().on_message_begin()
+        scope = cast(dict[str, Any], self.scope)
+        scope |= {"method": "-", "path": self.root_path + "/", "raw_path": b"/", "query_string": b""}
+        self.url = url
+        if url:
             scope["method"] = self.parser.get_method().decode("ascii")
-        if self.headers:
+        if headers:
             # Then the request line was complete.
-            scope["headers"] = [(name, value) for name, value in self.headers if name in _REFUSAL_HEADERS]
+            scope["headers"] = [(name, value) for name, value in headers if name in _REFUSAL_HEADERS]
             with contextlib.suppress(_Refused):
                 scope["path"], scope["raw_path"], _ = self._target(scope["method"])
         return scope
