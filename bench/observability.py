@@ -18,11 +18,11 @@ from typing import Any, TextIO
 
 from fastapi import FastAPI
 
-from app.api.access_log import AccessLog, Ended
+from app.api.access_log import AccessLog
 from app.api.request_context import EveryRequest
 from app.main import create_app
 from app.settings import Settings
-from app.telemetry.logs import configure_logs
+from app.telemetry.logs import AccessLine, configure_logs
 from app.telemetry.metrics import Metrics
 
 ROUNDS, REQUESTS = 800, 20
@@ -73,7 +73,7 @@ async def call(app: FastAPI, scope: dict[str, Any]) -> int:
 class _Silent(AccessLog):
     """Counts and writes nothing."""
 
-    def end(self, request: Ended) -> None:
+    def end(self, line: AccessLine) -> None:
         """Nothing."""
 
 

@@ -73,5 +73,10 @@ class Cors:
         return [(b"vary", b"Origin"), *added]
 
     def _allowed_origin(self, scope: Scope) -> bytes | None:
-        given = [value for name, value in scope["headers"] if name == b"origin"]
-        return given[0] if len(given) == 1 and given[0] in self._origins else None
+        allowed: bytes | None = None
+        for name, value in scope["headers"]:
+            if name == b"origin":
+                if allowed is not None or value not in self._origins:
+                    return None
+                allowed = value
+        return allowed

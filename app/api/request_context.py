@@ -9,13 +9,13 @@ import logging
 import random
 import re
 from collections.abc import Awaitable, Callable
-from time import perf_counter, time
+from time import perf_counter
 from typing import NamedTuple
 
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.access_log import AccessLog, Ended
+from app.api.access_log import AccessLog, line_of
 from app.api.context import RequestState
 from app.api.cors import Cors, Headers
 from app.api.health import Lifecycle
@@ -105,6 +105,12 @@ class EveryRequest:
                 break
         return self.make_id()
 
+    def end(self, scope: Scope, seconds: float, trace_id: str | None) -> None:
+        """A request has its answer, after so many seconds."""
+        line = line_of(scope, seconds, trace_id)
+        if line is not None:
+            self.access_log.end(line)
+
     def headers(self, scope: Scope, own: Headers, *, preflight: bool = False) -> Headers:
         """The headers of a response that has these of its own. A preflight's say by themselves what is permitted."""
         request_id: str = scope["state"]["request_id"]
@@ -180,7 +186,7 @@ class RequestContext:
                 scope["route"] = inside.get("route")
             # The trace is asked for here: later the request's span is over.
             trace_id = own_trace_id() if is_traced else None
-            every.access_log.end(Ended(scope, perf_counter() - started, trace_id, time()))
+            every.end(scope, perf_counter() - started, trace_id)
 
 
 def _shrink_scope(scope: Scope) -> None:

@@ -10,21 +10,23 @@ traces are recorded, or where somebody has added middleware. What this gains and
 import logging
 import re
 from collections.abc import Awaitable, Callable
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import Callers
-from app.api.access_log import Ended
+from app.api.access_log import caller_in_log, given_trace_id
 from app.api.caching import Header, StateContent, if_none_match, wants_fresh
 from app.api.context import RequestState, path_of
 from app.api.request_context import EveryRequest
 from app.api.schemas import state_body
 from app.lookup.record import MAX_MESSAGE_ID, MessageRecord
+from app.lookup.waiter import Source
+from app.telemetry.logs import MAX_SHARED, Shared
 from app.telemetry.tracing import has_provider
 
 if TYPE_CHECKING:  # ``service`` stands above this package and builds it
@@ -37,8 +39,8 @@ MAX_CONTENTS = 4096
 
 log = logging.getLogger(__name__)
 
-_Answer = tuple[int, bytes, list[Header]]
-
+_Target = tuple[str, bytes, str | None]
+"""Path, query, and the prefix under which the application is mounted."""
 _DETAIL = {b"": False, b"detail=false": False, b"detail=true": True}
 
 
@@ -50,14 +52,23 @@ class _StatePath:
         self._pattern = re.compile(f"{before}([1-9][0-9]{{0,15}}){after}")
 
     def read(self, scope: Scope) -> tuple[int, bool] | None:
-        """None for a request that is anything else, or whose id is none."""
-        if scope["method"] != "GET":
-            return None
+        """None where a GET is of anything else, or its id is none."""
         detail = _DETAIL.get(scope["query_string"])
         found = self._pattern.fullmatch(path_of(scope) if scope.get("root_path") else scope["path"])
         if found is None or detail is None or (id_ := int(found[1])) > MAX_MESSAGE_ID:
             return None
         return id_, detail
+
+
+class _Kept:
+    """What a target asks for, and the content of its answers as long as the record stays."""
+
+    __slots__ = ("asked", "content", "record")
+
+    def __init__(self, asked: tuple[int, bool], record: MessageRecord, lifetime: float) -> None:
+        self.asked = asked
+        self.record = record
+        self.content = StateContent.of(state_body(record, asked[1]), lifetime)
 
 
 class Application(FastAPI):
@@ -96,12 +107,14 @@ class StateShortcut:
         self._app = app
         self._application = application
         self._service: Service = application.state.service
-        self._path = _StatePath(route.path_format or "")
         self._route = route.original_route
+        path = route.path_format or ""
+        self._path = _StatePath(path)
         self._endpoint = endpoint
         self._callers = callers
         self._every = every
-        self._contents: dict[tuple[int, bool], tuple[MessageRecord, StateContent]] = {}
+        self._kept: dict[_Target, _Kept] = {}
+        self._shared = lru_cache(MAX_SHARED)(partial(_shared, getattr(self._route, "path", "")))
         self._within_middleware: ASGIApp = self._ask
         for each in reversed(application.user_middleware):
             self._within_middleware = each.cls(self._within_middleware, *each.args, **each.kwargs)
@@ -110,16 +123,21 @@ class StateShortcut:
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
         started = perf_counter()
-        if scope["type"] != "http" or not self._is_on or (asked := self._path.read(scope)) is None:
+        if scope["type"] != "http" or scope["method"] != "GET" or not self._is_on:
+            return self._app(scope, receive, send)
+        target = scope["path"], scope["query_string"], scope.get("root_path")
+        kept = self._kept.get(target)
+        asked = self._path.read(scope) if kept is None else kept.asked
+        if asked is None:
             return self._app(scope, receive, send)
         try:
-            answer = self._from_memory(scope, *asked)
+            answering = self._from_memory(scope, send, target, asked, started)
         except Exception:
             # The ordinary way answers, and where it fails as well, by a problem document.
             log.exception("unhandled error while handling a request")
-            answer = None
-        if answer is not None:
-            return self._send(scope, send, answer, started)
+            answering = None
+        if answering is not None:
+            return answering
         scope["state"]["asked"] = asked
         return self._within_middleware(scope, receive, send)
 
@@ -134,19 +152,10 @@ class StateShortcut:
 
     # --- from memory ---
 
-    async def _send(self, scope: Scope, send: Send, answer: _Answer, started: float) -> None:
-        status, body, headers = answer
-        state: RequestState = scope["state"]
-        try:
-            start = {"type": "http.response.start", "status": status, "headers": self._every.headers(scope, headers)}
-            state["status"] = status
-            await send(start)
-            await send({"type": "http.response.body", "body": body})
-        finally:
-            self._every.access_log.end(Ended(scope, perf_counter() - started, None, time()))
-
-    def _from_memory(self, scope: Scope, id_: int, detail: bool) -> _Answer | None:
-        """Status, body and headers, where nothing has to be asked, waited for, or refused."""
+    def _from_memory(
+        self, scope: Scope, send: Send, target: _Target, asked: tuple[int, bool], started: float
+    ) -> Awaitable[None] | None:
+        """Answer, where nothing has to be asked, waited for, or refused."""
         state: RequestState = scope.setdefault("state", {})
         # What reads a header is called where there is one: to look through all of them takes as long as all the rest.
         given = dict(scope["headers"])
@@ -159,29 +168,46 @@ class StateShortcut:
         quotas = self._service.quotas
         if quotas is not None and not quotas.has(state["caller"].identity, 1):
             return None
-        result = self._service.engine.at_hand(id_, detail)
-        if result is None:
+        found = self._service.engine.at_hand(*asked)
+        if found is None:
             return None
-        content = self._content(cast(MessageRecord, result.answer), detail, result.lifetime)
+        record, age, lifetime = found
+        kept = self._kept.get(target)
+        if kept is None or kept.record is not record:
+            kept = self._keep(target, _Kept(asked, record, lifetime))
         known = if_none_match(scope) if b"if-none-match" in given else None
-        answer = content.answer(known, result.age, hit=True)
+        status, body, headers = kept.content.answer(known, age, hit=True)
         every = self._every
-        state["request_id"] = every.request_id(scope) if b"x-request-id" in given else every.make_id()
+        request_id = state["request_id"] = every.request_id(scope) if b"x-request-id" in given else every.make_id()
+        headers = every.headers(scope, headers)
         scope["route"] = self._route
-        state["results"] = {id_: result}
+        trace_id = given_trace_id(scope) if b"traceparent" in given else None
         if quotas is not None:
             quotas.take(state["caller"].identity, 1)
-        return answer
+        shared = self._shared(caller_in_log(scope), status)
+        return self._send(send, status, headers, body, ended=(started, request_id, trace_id, shared))
 
-    def _content(self, record: MessageRecord, detail: bool, lifetime: float) -> StateContent:
-        kept = self._contents.get((record.id, detail))
-        if kept is not None and kept[0] is record:
-            return kept[1]
-        content = StateContent.of(state_body(record, detail), lifetime)
-        self._contents[record.id, detail] = record, content
-        if len(self._contents) > MAX_CONTENTS:
-            del self._contents[next(iter(self._contents))]
-        return content
+    def _keep(self, target: _Target, kept: _Kept) -> _Kept:
+        self._kept[target] = kept
+        if len(self._kept) > MAX_CONTENTS:
+            del self._kept[next(iter(self._kept))]
+        return kept
+
+    async def _send(
+        self,
+        send: Send,
+        status: int,
+        headers: list[Header],
+        body: bytes,
+        *,
+        ended: tuple[float, str, str | None, Shared],
+    ) -> None:
+        started, request_id, trace_id, shared = ended
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": body})
+        finally:
+            self._every.access_log.end((time(), request_id, perf_counter() - started, trace_id, shared))
 
     # --- by the endpoint ---
 
@@ -192,6 +218,10 @@ class StateShortcut:
         scope.update(app=self._application, route=self._route, endpoint=self._endpoint, path_params=parameters)
         response = await self._endpoint(Request(scope, receive, send), id_, detail)
         await response(scope, receive, send)
+
+
+def _shared(path: str, caller: str | None, status: int) -> Shared:
+    return Shared(caller, path, "GET", status, Source.CACHE, 0, None)
 
 
 def install_shortcut(app: Application, endpoint: Endpoint, callers: Callers, every: EveryRequest) -> None:

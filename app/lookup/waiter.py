@@ -18,6 +18,8 @@ class Source(StrEnum):
     REFUSED = "refused"
     """From nowhere: the platform was not asked."""
 
+    __hash__ = str.__hash__  # that of an Enum is a call in Python, for each count
+
 
 OnAnswer = Callable[[int, Update, Source], None]
 """Takes each answer to a question as soon as it is there, as the cache keeps it where it does."""

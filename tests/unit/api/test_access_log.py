@@ -7,7 +7,7 @@ import pytest
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.api.access_log import AccessLog, Ended
+from app.api.access_log import AccessLog, line_of
 from app.api.health import Lifecycle
 from app.api.request_context import EveryRequest, RequestContext
 from app.telemetry.logs import ACCESS
@@ -69,7 +69,9 @@ async def test_others_that_end_in_the_same_turn_are_told_together(caplog: pytest
     async def end(request_id: str) -> None:
         state = {"request_id": request_id, "status": 200}
         scope: Scope = {"type": "http", "method": "GET", "headers": [], "client": None, "state": state}
-        service.access_log.end(Ended(scope, 0.1, None, 7.0))
+        line = line_of(scope, 0.1, None)
+        assert line is not None
+        service.access_log.end(line)
         told.append(service.told)
 
     await asyncio.gather(*map(end, ("one", "two", "three")))

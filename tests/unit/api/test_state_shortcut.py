@@ -234,7 +234,7 @@ async def test_no_more_answers_are_kept_than_the_limit_says(monkeypatch: pytest.
                 await way.ask(Request("GET", f"/messages/{id_}/state", b"", [], 0.0))
         shortcut = shortcut_of(way.app)
         assert shortcut is not None
-        assert len(shortcut._contents) == 3
+        assert len(shortcut._kept) == 3
 
 
 def test_while_traces_are_made_every_request_goes_the_ordinary_way(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -266,7 +266,7 @@ async def test_a_defect_of_the_shortcut_is_logged_and_the_ordinary_way_answers(
 ) -> None:
     way = Way(shortcut=True)
     async with way.app.router.lifespan_context(way.app):
-        monkeypatch.setattr(StateShortcut, "_content", lambda *_: 1 / 0)
+        monkeypatch.setattr(StateShortcut, "_keep", lambda *_: 1 / 0)
         request = Request("GET", "/messages/82216/state", b"", [], 0.0)
         answers = [await way.ask(request) for _ in range(2)]
     assert [sent[0]["status"] for sent, _ in answers] == [200, 200]
