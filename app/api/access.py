@@ -62,12 +62,18 @@ class Callers:
 
     def identify(self, scope: Scope) -> bool:
         """Note in ``scope["state"]`` who calls. Returns whether it may: it has the key that it needs."""
-        state: RequestState = scope.setdefault("state", {})
+        if self._closed.match(path_of(scope)):
+            return self.identify_by_key(scope)
+        self._identify_by_address(scope)
+        return True
+
+    def identify_by_key(self, scope: Scope) -> bool:
+        """``identify`` for a path below ``CLOSED``."""
         keys = self._secrets.api_keys
-        if keys is None or not self._closed.match(path_of(scope)):
-            address = state["logged_caller"] = client_address(scope, self._proxies)
-            state["caller"] = self._caller_at(address)
+        if keys is None:
+            self._identify_by_address(scope)
             return True
+        state: RequestState = scope.setdefault("state", {})
         given = credential(scope)
         holder = None if given is None else keys.holder_of(given)
         if holder is None:
@@ -75,6 +81,11 @@ class Callers:
             return False
         state["logged_caller"], state["caller"] = holder.name, self._caller_with(holder)
         return True
+
+    def _identify_by_address(self, scope: Scope) -> None:
+        state: RequestState = scope.setdefault("state", {})
+        address = state["logged_caller"] = client_address(scope, self._proxies)
+        state["caller"] = self._caller_at(address)
 
     @cached_property
     def _closed(self) -> re.Pattern[str]:

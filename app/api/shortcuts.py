@@ -12,13 +12,13 @@ import re
 from collections.abc import Awaitable, Callable
 from functools import cached_property, lru_cache, partial
 from time import perf_counter, time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from fastapi import FastAPI, Request, Response
 from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.access import Callers
+from app.api.access import CLOSED, Callers
 from app.api.access_log import caller_in_log, given_trace_id
 from app.api.caching import Header, StateContent, if_none_match, wants_fresh
 from app.api.context import RequestState, path_of
@@ -111,7 +111,7 @@ class StateShortcut:
         path = route.path_format or ""
         self._path = _StatePath(path)
         self._endpoint = endpoint
-        self._callers = callers
+        self._identify = callers.identify_by_key if CLOSED in path else callers.identify
         self._every = every
         self._kept: dict[_Target, _Kept] = {}
         self._shared = lru_cache(MAX_SHARED)(partial(_shared, getattr(self._route, "path", "")))
@@ -159,11 +159,7 @@ class StateShortcut:
         state: RequestState = scope.setdefault("state", {})
         # What reads a header is called where there is one: to look through all of them takes as long as all the rest.
         given = dict(scope["headers"])
-        if (
-            "refusal" in state
-            or (b"cache-control" in given and wants_fresh(scope))
-            or not self._callers.identify(scope)
-        ):
+        if "refusal" in state or (b"cache-control" in given and wants_fresh(scope)) or not self._identify(scope):
             return None
         quotas = self._service.quotas
         if quotas is not None and not quotas.has(state["caller"].identity, 1):
@@ -171,10 +167,10 @@ class StateShortcut:
         found = self._service.engine.at_hand(*asked)
         if found is None:
             return None
-        record, age, lifetime = found
+        cached, age = found
         kept = self._kept.get(target)
-        if kept is None or kept.record is not record:
-            kept = self._keep(target, _Kept(asked, record, lifetime))
+        if kept is None or kept.record is not cached.answer:
+            kept = self._keep(target, _Kept(asked, cast(MessageRecord, cached.answer), cached.max_age))
         known = if_none_match(scope) if b"if-none-match" in given else None
         status, body, headers = kept.content.answer(known, age, hit=True)
         every = self._every

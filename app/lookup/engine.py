@@ -3,7 +3,7 @@
 import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from app.lookup.batching import Batching
 from app.lookup.cache.base import Cache
@@ -157,16 +157,16 @@ class Engine:
             return results
         return {id_: results[id_] for id_ in distinct if id_ in results}
 
-    def at_hand(self, id_: int, detail: bool) -> tuple[MessageRecord, float, float] | None:
-        """The state that a lookup of one id gives without asking anybody, its age and lifetime as in ``LookupResult``.
+    def at_hand(self, id_: int, detail: bool) -> tuple[Cached, float] | None:
+        """The state that a lookup of one id gives without asking anybody, and its age in seconds; None without one.
 
-        Counted like a lookup. None without one.
+        Counted like a lookup.
         """
         cached = self._cache.at_hand(id_, detail)
         if cached is None:
             return None
         self.lookups[Source.CACHE] += 1
-        return cast(MessageRecord, cached.answer), self._clock() - cached.replied_at, cached.max_age
+        return cached, self._clock() - cached.replied_at
 
     async def report(self, reports: Sequence[MessageRecord]) -> None:
         """Take what the platform reports by itself: late, twice, in any order, and without parts and price."""

@@ -165,7 +165,7 @@ class Way:
 
 @pytest.fixture
 def same_ids(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.api.request_context.random", SimpleNamespace(getrandbits=lambda _bits: 7))
+    monkeypatch.setattr("app.api.request_context.random", SimpleNamespace(randbytes=bytes))
 
 
 @pytest.fixture(params=["open", "closed", "narrow", "behind-a-proxy"])
