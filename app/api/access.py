@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.api.context import RequestState, caller_of, is_head, is_identified, path_of
+from app.api.context import RequestState, caller_of, is_head, path_of
 from app.api.problems import problem
 from app.lookup.caller import ADDRESS_LABEL, Caller
 from app.lookup.clock import Clock
@@ -97,7 +97,7 @@ class Callers:
 
 
 class Access:
-    """Answers 401 to those who may not call, and lets the others through. Who calls may be known already."""
+    """Answers 401 to those who may not call, and lets the others through."""
 
     def __init__(self, app: ASGIApp, callers: Callers) -> None:
         self._app = app
@@ -105,7 +105,7 @@ class Access:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Handle one request."""
-        if scope["type"] != "http" or is_identified(scope) or self._callers.identify(scope):
+        if scope["type"] != "http" or self._callers.identify(scope):
             return self._app(scope, receive, send)
         return unauthenticated(scope)(scope, receive, send)
 

@@ -39,8 +39,6 @@ class RequestState(TypedDict, total=False):
     """The slug of the problem that is the answer. ``problem``; ``AccessLog``."""
     route: str
     """The route for log and metric, where FastAPI's is not it. Long polls; ``AccessLog``."""
-    asked: tuple[int, bool]
-    """The id of a plain GET of a state, and whether detail is wanted. ``StateShortcut`` alone."""
     results: dict[int, LookupResult]
     """What a lookup has brought. The routes and ``StateShortcut``; ``AccessLog``."""
 
@@ -55,11 +53,6 @@ def caller_of(scope: Scope) -> Caller:
     """Who asks, as ``Callers`` has found out."""
     caller: Caller = scope["state"]["caller"]
     return caller
-
-
-def is_identified(scope: Scope) -> bool:
-    """Whether ``Callers`` has found out who asks. Other applications may keep what they like under the same name."""
-    return isinstance(scope.get("state", {}).get("caller"), Caller)
 
 
 def path_of(scope: Scope) -> str:

@@ -1,10 +1,9 @@
 """The shortcut past FastAPI for what frontends ask all day: the state of one message, by a plain GET.
 
-``StateShortcut`` answers from memory, before FastAPI and all middleware but ``RootPath``. What is not in memory it
-takes to the endpoint: through the service's own middleware, without FastAPI's routes and its parsing of parameters.
-Either way the answer is the ordinary one to the byte. Every other request is left to FastAPI; all of them are where
-traces are recorded, or where somebody has added middleware. What this gains and relies on:
-``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
+``StateShortcut`` answers from memory, before FastAPI and all middleware but ``RootPath``; what is not in memory by the
+same endpoint as the ordinary way, and like that to the byte. A caller without its key and every other request are left
+to FastAPI; all of them are where traces are recorded, or where somebody has added middleware. What this gains and
+relies on: ``docs/decisions/0013-shortcuts-past-the-frameworks.md``.
 """
 
 import logging
@@ -22,11 +21,12 @@ from app.api.access import CLOSED, Callers
 from app.api.access_log import caller_in_log, given_trace_id
 from app.api.caching import Header, StateContent, if_none_match, wants_fresh
 from app.api.context import RequestState, path_of
+from app.api.problems import problem
 from app.api.request_context import EveryRequest
 from app.api.schemas import state_body
 from app.lookup.record import MAX_MESSAGE_ID, MessageRecord
 from app.lookup.waiter import Source
-from app.telemetry.logs import MAX_SHARED, Shared
+from app.telemetry.logs import MAX_SHARED, Shared, request_id_of_log
 from app.telemetry.tracing import has_provider
 
 if TYPE_CHECKING:  # ``service`` stands above this package and builds it
@@ -115,9 +115,6 @@ class StateShortcut:
         self._every = every
         self._kept: dict[_Target, _Kept] = {}
         self._shared = lru_cache(MAX_SHARED)(partial(_shared, getattr(self._route, "path", "")))
-        self._within_middleware: ASGIApp = self._ask
-        for each in reversed(application.user_middleware):
-            self._within_middleware = each.cls(self._within_middleware, *each.args, **each.kwargs)
         self._own = self._parts()
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
@@ -128,18 +125,16 @@ class StateShortcut:
         target = scope["path"], scope["query_string"], scope.get("root_path")
         kept = self._kept.get(target)
         asked = self._path.read(scope) if kept is None else kept.asked
-        if asked is None:
+        if asked is None or "refusal" in scope.setdefault("state", {}):
             return self._app(scope, receive, send)
         try:
-            answering = self._from_memory(scope, send, target, asked, started)
+            if self._identify(scope):
+                from_memory = self._from_memory(scope, send, target, asked, started)
+                return from_memory or self._ask(scope, receive, send, asked, started)
         except Exception:
             # The ordinary way answers, and where it fails as well, by a problem document.
             log.exception("unhandled error while handling a request")
-            answering = None
-        if answering is not None:
-            return answering
-        scope["state"]["asked"] = asked
-        return self._within_middleware(scope, receive, send)
+        return self._app(scope, receive, send)
 
     @cached_property
     def _is_on(self) -> bool:
@@ -156,10 +151,10 @@ class StateShortcut:
         self, scope: Scope, send: Send, target: _Target, asked: tuple[int, bool], started: float
     ) -> Awaitable[None] | None:
         """Answer, where nothing has to be asked, waited for, or refused."""
-        state: RequestState = scope.setdefault("state", {})
+        state: RequestState = scope["state"]
         # What reads a header is called where there is one: to look through all of them takes as long as all the rest.
         given = dict(scope["headers"])
-        if "refusal" in state or (b"cache-control" in given and wants_fresh(scope)) or not self._identify(scope):
+        if b"cache-control" in given and wants_fresh(scope):
             return None
         quotas = self._service.quotas
         if quotas is not None and not quotas.has(state["caller"].identity, 1):
@@ -207,13 +202,29 @@ class StateShortcut:
 
     # --- by the endpoint ---
 
-    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
-        id_, detail = scope["state"]["asked"]
+    async def _ask(self, scope: Scope, receive: Receive, send: Send, asked: tuple[int, bool], started: float) -> None:
+        """Answer by the endpoint. Its responses are whole, since it waits for nothing but a lookup."""
+        id_, detail = asked
+        state: RequestState = scope["state"]
         # As FastAPI's router has them.
         parameters = {**scope.get("path_params", {}), "id": str(id_)}
         scope.update(app=self._application, route=self._route, endpoint=self._endpoint, path_params=parameters)
-        response = await self._endpoint(Request(scope, receive, send), id_, detail)
-        await response(scope, receive, send)
+        every = self._every
+        request_id = state["request_id"] = every.request_id(scope)
+        token = request_id_of_log.set(request_id)
+        try:
+            try:
+                response = await self._endpoint(Request(scope, receive, send), id_, detail)
+            except Exception:
+                log.exception("unhandled error while handling a request")
+                response = problem(scope, "internal-error")
+            status = state["status"] = response.status_code
+            headers = every.headers(scope, response.raw_headers)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": response.body})
+        finally:
+            request_id_of_log.reset(token)
+            every.end(scope, perf_counter() - started, None)
 
 
 def _shared(path: str, caller: str | None, status: int) -> Shared:

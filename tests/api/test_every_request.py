@@ -161,7 +161,7 @@ async def test_a_crash_after_the_first_bytes_ends_the_response_instead_of_starti
 
     app = RequestContext(breaks_off, EveryRequest(Lifecycle(), AccessLog(Metrics("1")), make_id=lambda: "made"))
     with pytest.raises(RuntimeError, match="too late"):
-        await app({"type": "http", "path": "/", "headers": []}, _no_body, keep)
+        await app({"type": "http", "method": "GET", "path": "/", "headers": []}, _no_body, keep)
     assert [message["type"] for message in sent] == ["http.response.start"]
     assert (b"x-request-id", b"made") in sent[0]["headers"]
 
