@@ -91,10 +91,11 @@ def line_of(scope: Scope, seconds: float, trace_id: str | None) -> AccessLine | 
     source = entries = None
     if results := state.get("results"):
         sources = [result.source for result in results.values()]
-        source = min(sources, key=_COSTLIEST_FIRST.index)
+        source = sources[0] if len(sources) == 1 else min(sources, key=_COSTLIEST_FIRST.index)
         entries = sources.count(Source.UPSTREAM)
+    client = scope.get("client")
     shared = Shared(
-        caller_in_log(scope),
+        state.get("logged_caller") or (client[0] if client else None),
         state.get("route") or getattr(scope.get("route"), "path", None) or UNMATCHED,
         scope["method"],
         # 0 where the caller left before there was one.
@@ -104,12 +105,6 @@ def line_of(scope: Scope, seconds: float, trace_id: str | None) -> AccessLine | 
         state.get("problem"),
     )
     return time(), state["request_id"], seconds, trace_id or given_trace_id(scope), shared
-
-
-def caller_in_log(scope: Scope) -> str | None:
-    """What the log calls the caller of a request."""
-    client = scope.get("client")
-    return scope["state"].get("logged_caller") or (client[0] if client else None)
 
 
 def given_trace_id(scope: Scope) -> str | None:

@@ -18,7 +18,7 @@ from fastapi.routing import RouteContext, iter_route_contexts
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.api.access import CLOSED, Callers
-from app.api.access_log import caller_in_log, given_trace_id
+from app.api.access_log import given_trace_id
 from app.api.caching import Header, StateContent, if_none_match, wants_fresh
 from app.api.context import RequestState, path_of
 from app.api.problems import problem
@@ -175,7 +175,7 @@ class StateShortcut:
         trace_id = given_trace_id(scope) if b"traceparent" in given else None
         if quotas is not None:
             quotas.take(state["caller"].identity, 1)
-        shared = self._shared(caller_in_log(scope), status)
+        shared = self._shared(state["logged_caller"] or None, status)
         return self._send(send, status, headers, body, ended=(started, request_id, trace_id, shared))
 
     def _keep(self, target: _Target, kept: _Kept) -> _Kept:
