@@ -2,7 +2,8 @@
 mixed load, exit status 1 where memory grows; ``replicas``: three processes on one Redis, exit status 1 where they share
 too little; ``paused-redis``: what a Redis that hangs costs; ``waiters``: what ten thousand that wait
 cost, exit status 1 where it is too much; ``neighbour``: what one caller notices of a loud one, exit status 1 where it
-is too much; ``scaling``: 1, 2 and 4 processes on one Redis; ``phones-off``: the entries an hour for a page whose
+is too much; ``scaling``: 1, 2 and 4 processes on one Redis; ``beside``: this checkout and that of ``--service`` at once
+on one core, to see what a change costs; ``phones-off``: the entries an hour for a page whose
 messages stay pending, exit status 1 where they are too many; ``report``: the documents again from the last results."""
 
 import argparse
@@ -12,10 +13,22 @@ import sys
 import time
 from pathlib import Path
 
-from bench import memory, neighbour, phones_off, plan, replicas, report, scaling, soak, waiters
+from bench import beside, memory, neighbour, phones_off, plan, replicas, report, scaling, soak, waiters
 from bench.candidates import ROOT
 
-WHAT = ("full", "quick", "soak", "replicas", "paused-redis", "waiters", "neighbour", "scaling", "phones-off", "report")
+WHAT = (
+    "full",
+    "quick",
+    "soak",
+    "replicas",
+    "paused-redis",
+    "waiters",
+    "neighbour",
+    "scaling",
+    "beside",
+    "phones-off",
+    "report",
+)
 FILES = 16_384
 """Open files: 10,000 waiters need more than the 1024 that many machines allow at first."""
 
@@ -58,6 +71,9 @@ def main() -> None:
         sys.exit(0 if all(each.bearable for each in measured.values()) else 1)
     if options.what == "scaling":
         print("\n".join(scaling.lines(scaling.conduct(checkout))))
+        return
+    if options.what == "beside":
+        print("\n".join(beside.conduct(checkout)))
         return
     if options.what == "phones-off":
         within = phones_off.conduct(checkout, options.replicas, options.hours, options.lifetimes)
