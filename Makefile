@@ -148,7 +148,7 @@ fuzz: .venv/.dev ## ask a real process with generated requests (REQUESTS=100000)
 docs: .venv/.dev ## write the documents and tables that come from the code
 	$(BIN)/python -m tools.docs
 
-bench: .venv/.dev ## measure against what a user would pick instead, 8 minutes (QUICK=1: the main case, 1 minute)
+bench: .venv/.dev ## measure against what a user would pick instead, 11 minutes (QUICK=1: the main case, 1 minute)
 	$(BIN)/python -m bench $(if $(QUICK),quick,full)
 
 bench-replicas: .venv/.run ## three processes on one Redis: what they ask the platform for together, polled and watched, 3 minutes

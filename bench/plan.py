@@ -21,6 +21,8 @@ from bench.requests import CHANGING, DOCUMENTED, FINAL, NO_TAGS, Ids, Runs
 from bench.summary import Results, Start
 
 ROUNDS = 3
+MORE_ROUNDS = 5
+"""Of the cases whose targets are a ratio or a time: one round differs from the next by a third."""
 WARM_UP = (256, 2.0)
 """Connections and seconds of the load that every candidate gets before anything is measured."""
 CPUINFO = Path("/proc/cpuinfo")
@@ -54,8 +56,8 @@ CACHED = Ids(200_000, (*FINAL, 6), 1000)
 class Case:
     """A load. ``fresh``: last digits of ids that were never asked for, or none; ``known``: ids that were, by now.
 
-    ``once``: candidates that run in the first round only. ``browser``: with the headers of one, and ``If-None-Match``
-    for a part of the messages.
+    ``once``: candidates that run in the first of the ``rounds`` only. ``browser``: with the headers of one, and
+    ``If-None-Match`` for a part of the messages.
     """
 
     name: str
@@ -70,6 +72,7 @@ class Case:
     candidates: tuple[str, ...] = ("service", "plain", "ceiling")
     once: tuple[str, ...] = ()
     browser: bool = False
+    rounds: int = ROUNDS
 
     def load(self, runs: Runs, known_tags: Mapping[int, str] = NO_TAGS) -> Load:
         """The load with ids of its own."""
@@ -89,14 +92,14 @@ def _batches(name: str, title: str, connections: int, batch: int, *peers: str, k
 
 
 def _polled(name: str, title: str, *, browser: bool = False) -> Case:
-    return Case(name, title, 256, 2, (), (POLLED,), candidates=WITHOUT_PLATFORM, browser=browser)
+    return Case(name, title, 256, 2, (), (POLLED,), candidates=WITHOUT_PLATFORM, browser=browser, rounds=MORE_ROUNDS)
 
 
 MAIN = (
-    _distinct(1, 1),
+    replace(_distinct(1, 1), rounds=MORE_ROUNDS),
     _distinct(16, 1),
     _distinct(64, 1),
-    _distinct(256, 4),
+    replace(_distinct(256, 4), rounds=MORE_ROUNDS),
     # The plain proxy answers hardly anybody here, and then has to be started anew: ten seconds for nothing.
     replace(_distinct(1024, 3), once=("plain",)),
     _polled("polled", "2000 messages polled, 256 connections"),
@@ -153,8 +156,8 @@ def conduct(plan: tuple[tuple[Platform, tuple[Case, ...]], ...], checkout: Path)
                     results.starts.setdefault(candidate.name, []).append(start)
             for candidate, process in team.values():
                 _warm_up(candidate, process, sandbox, runs, folder)
-            for number in range(ROUNDS):
-                for case in cases:
+            for number in range(max(case.rounds for case in cases)):
+                for case in (each for each in cases if number < each.rounds):
                     _round(number, case, team, sandbox, results, runs, folder)
             results.titles |= {case.name: f"{case.title}; platform {platform.title}" for case in cases}
     return results
@@ -188,7 +191,7 @@ def _round(
         sample = measure(case.load(runs, known_tags), candidate, process, sandbox, folder)
         results.samples.setdefault((case.name, name), []).append(sample)
         print(
-            f"{number + 1}/{ROUNDS}  {case.name:<14}{name:<10}{sample.lookups_per_second:>9,.0f}/s  "
+            f"{number + 1}/{case.rounds}  {case.name:<14}{name:<10}{sample.lookups_per_second:>9,.0f}/s  "
             f"p99 {sample.p99:>7,.1f} ms  {sample.cpu_per_lookup:>7.3f} ms CPU",
             file=sys.stderr,
             flush=True,
