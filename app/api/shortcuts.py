@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # ``service`` stands above this package and builds it
 Endpoint = Callable[[Request, int, bool], Awaitable[Response]]
 
 MAX_CONTENTS = 4096
-"""States whose bodies and headers are kept, the latest: 0.8 KB each (``python -m bench.kept_answers``)."""
+"""States whose bodies and headers are kept, the latest: 1 KB each (``python -m bench.kept_answers``)."""
 
 log = logging.getLogger(__name__)
 
