@@ -73,7 +73,7 @@ class AccessLog:
             sole[0].write("\n".join(texts))
 
     def _count(self, line: AccessLine) -> None:
-        _, _, seconds, _, shared = line
+        _at, _request_id, seconds, _trace_id, shared = line
         self._metrics.http_request(shared.route, shared.method, shared.status, seconds)
         if shared.problem is not None:
             self._metrics.http_problem(shared.route, shared.problem)

@@ -20,7 +20,7 @@ class RequestState(TypedDict, total=False):
     refusal: "Refusal"
     """Why the server refuses the request. The server; ``RequestContext``."""
     replaced: bool
-    """The server answers in place of the application. The server; ``AccessLog``."""
+    """The server answers in place of the application. The server; ``line_of``."""
     root_path: str
     """The prefix that a proxy publishes the service under. ``RootPath``; whoever writes a path into an answer."""
     request_id: str
@@ -30,17 +30,17 @@ class RequestState(TypedDict, total=False):
     caller: Caller
     """Who asks, for turns, shares, quotas and metrics. ``Callers``; the routes, by ``caller_of``."""
     logged_caller: str
-    """What the log calls it: the name of its key, else its address. ``Callers``; ``AccessLog``."""
+    """What the log calls it: the name of its key, else its address. ``Callers``; ``line_of``."""
     deferred: Callable[[Scope, Receive, Send], Awaitable[None]]
     """The response of a route that waits. ``DeferredResponse``; ``RequestContext``."""
     status: int
-    """Once the response has begun. Whoever sends it; ``AccessLog``."""
+    """Once the response has begun. Whoever sends it; ``line_of``."""
     problem: str
-    """The slug of the problem that is the answer. ``problem``; ``AccessLog``."""
+    """The slug of the problem that is the answer. ``problem``; ``line_of``."""
     route: str
-    """The route for log and metric, where FastAPI's is not it. Long polls; ``AccessLog``."""
+    """The route for log and metric, where FastAPI's is not it. Long polls; ``line_of``."""
     results: dict[int, LookupResult]
-    """What a lookup has brought. The routes and ``StateShortcut``; ``AccessLog``."""
+    """What a lookup has brought. The routes; ``line_of``. Nothing for a state from memory by ``StateShortcut``."""
 
 
 def service_of(request: Request) -> "Service":

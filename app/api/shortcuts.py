@@ -111,6 +111,7 @@ class StateShortcut:
         path = route.path_format or ""
         self._path = _StatePath(path)
         self._endpoint = endpoint
+        # Each prefix before CLOSED of any route is one of those that ``Callers`` knows.
         self._identify = callers.identify_by_key if CLOSED in path else callers.identify
         self._every = every
         self._kept: dict[_Target, _Kept] = {}
@@ -203,7 +204,10 @@ class StateShortcut:
     # --- by the endpoint ---
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send, asked: tuple[int, bool], started: float) -> None:
-        """Answer by the endpoint. Its responses are whole, since it waits for nothing but a lookup."""
+        """Answer by the endpoint, which raises nothing that FastAPI would have an answer for.
+
+        Its responses have a whole body, since it waits for nothing but a lookup.
+        """
         id_, detail = asked
         state: RequestState = scope["state"]
         # As FastAPI's router has them.

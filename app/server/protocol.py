@@ -141,7 +141,7 @@ class HttpProtocol(HttpToolsProtocol):
         self._writable = Wakeup()
         self._writable.set()
         self._written = 0
-        # The head of the answer while it waits; empty once it has left.
+        # None: no answer has begun. The head of one while it waits for its body; empty once anything has left.
         self._head: bytes | None = None
         self._taken = -1
         self._taken_at = 0.0
@@ -465,13 +465,15 @@ class HttpProtocol(HttpToolsProtocol):
         await self._writable.wait()
 
     def write(self, data: bytes) -> None:
-        """A part of an answer. A head of known length waits for its body: one packet, and half of the system calls."""
-        self._written += len(data)
+        """A part of an answer. The head of one whose length is told waits for its body: one packet, half the calls."""
+        # This is the cycle that writes: one that was replaced takes itself for disconnected, and writes nothing.
         if self._head is None and self.cycle.expected_content_length:
             self._head = data
-        else:
-            self.transport.write(self._head + data if self._head else data)
-            self._head = b""
+            return
+        data = self._head + data if self._head else data
+        self._head = b""
+        self._written += len(data)
+        self.transport.write(data)
 
     def is_closing(self) -> bool:
         """Whether the connection is at its end."""
@@ -479,7 +481,7 @@ class HttpProtocol(HttpToolsProtocol):
 
     def close(self) -> None:
         """The last answer was given: end the connection, after a moment where there is input that nobody wants."""
-        if self._head:
+        if self._head and not self.transport.is_closing():
             self.write(b"")
         if self._state in (BODY, REFUSED) or self._paused or self._ahead:
             self._linger()
@@ -522,7 +524,7 @@ class HttpProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
             return
         before = cast(dict[str, Any], self.scope)
-        refused = self._refused_scope()
+        refused = self._refused_scope()  # is the scope from now on
         if state == BODY:
             # The application is told that the caller has left, and this answer takes the place of its own.
             cycle.disconnected = True
@@ -538,7 +540,7 @@ class HttpProtocol(HttpToolsProtocol):
         self.cycle.more_body = False
 
     def _refused_scope(self) -> Any:
-        """What is known of the request that is refused."""
+        """What is known of the request that is refused, in a new scope: uvicorn's of a message that begins."""
         url, headers = (self.url, self.headers) if self._has_begun else (b"", [])
         super().on_message_begin()
         scope = cast(dict[str, Any], self.scope)

@@ -144,8 +144,9 @@ async def test_a_preflight_from_elsewhere_or_for_another_method_gets_no_permissi
         response = await client.options(ONE, headers=headers)
         assert (response.status_code, cors_headers(response)) == (204, {})
         assert "origin" in vary(response)
-        doubled = [("Origin", SHOP), ("Origin", FOREIGN), ("Access-Control-Request-Method", "GET")]
-        assert cors_headers(await client.options(ONE, headers=doubled)) == {}
+        for second in (FOREIGN, SHOP):
+            doubled = [("Origin", SHOP), ("Origin", second), ("Access-Control-Request-Method", "GET")]
+            assert cors_headers(await client.options(ONE, headers=doubled)) == {}
 
 
 async def test_options_that_are_no_preflight_are_a_method_like_any_other() -> None:

@@ -82,6 +82,13 @@ def test_the_line_made_by_hand_is_the_one_that_the_formatter_writes(line: Access
     assert list(json.loads(formatter.access_line(line)).items()) == list(json.loads(formatter.format(record)).items())
 
 
+def test_lines_of_one_second_have_their_own_milliseconds() -> None:
+    formatter = JsonFormatter(Redactor(tuple))
+    shared = Shared(None, "/", "GET", 200, None, None, None)
+    times = [json.loads(formatter.access_line((at, "one", 0.1, None, shared)))["time"] for at in (7.25, 7.5, 7.5, 8.5)]
+    assert [each[17:23] for each in times] == ["07.250", "07.500", "07.500", "08.500"]
+
+
 def test_the_record_of_a_line_has_what_a_loggers_own_has(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, ACCESS)
     hand_to_loggers((7.0, "one", 0.0005, None, Shared(None, "/", "GET", 200, None, None, None)))

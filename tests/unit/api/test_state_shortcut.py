@@ -14,6 +14,7 @@ from prometheus_client import generate_latest
 from starlette.types import Message, Scope
 
 from app.api.shortcuts import StateShortcut
+from app.lookup.record import MessageRecord
 from app.main import create_app
 from app.settings import Settings
 from app.telemetry.logs import ACCESS
@@ -271,3 +272,75 @@ async def test_a_defect_of_the_shortcut_is_logged_and_the_ordinary_way_answers(
         answers = [await way.ask(request) for _ in range(2)]
     assert [sent[0]["status"] for sent, _ in answers] == [200, 200]
     assert [each.message for each in caplog.records if each.exc_info] == ["unhandled error while handling a request"]
+
+
+@pytest.mark.anyio
+async def test_a_state_that_has_changed_is_not_answered_as_it_was() -> None:
+    way = Way(shortcut=True)
+    async with way.app.router.lifespan_context(way.app):
+        request = Request("GET", "/messages/82216/state", b"", [], 0.0)
+        for _ in range(2):
+            await way.ask(request)
+        await way.app.state.service.engine.report([MessageRecord(82216, "read")])
+        (start, body), _ = await way.ask(request)
+    assert dict(start["headers"])[b"cache-status"] == b"message-state; hit"
+    assert b'"state":"read"' in body["body"]
+
+
+@pytest.mark.anyio
+async def test_while_the_service_stops_a_state_from_memory_ends_its_connection_too() -> None:
+    way = Way(shortcut=True)
+    async with way.app.router.lifespan_context(way.app):
+        request = Request("GET", "/messages/82216/state", b"", [], 0.0)
+        await way.ask(request)
+        way.app.state.service.lifecycle.stop()
+        (start, _), _ = await way.ask(request)
+    assert dict(start["headers"])[b"cache-status"] == b"message-state; hit"
+    assert (b"connection", b"close") in start["headers"]
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("known", [False, True])
+@pytest.mark.parametrize("shortcut", [False, True])
+async def test_a_request_that_is_cancelled_has_its_line(
+    known: bool, shortcut: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, ACCESS)
+    way = Way(shortcut=shortcut)
+
+    async def never() -> Message:
+        raise AssertionError("nobody reads the body")
+
+    async def gone(_: Message) -> None:
+        raise asyncio.CancelledError
+
+    async with way.app.router.lifespan_context(way.app):
+        request = Request("GET", "/messages/82216/state", b"", [], 0.0)
+        if known:
+            await way.ask(request)
+        caplog.clear()
+        with pytest.raises(asyncio.CancelledError):
+            await way.app(request.scope(b""), never, gone)
+    (line,) = [record.__dict__["fields"] for record in caplog.records if record.name == ACCESS]
+    assert (line["status"], line["source"]) == (200, "cache" if known else "upstream")
+
+
+@pytest.mark.anyio
+async def test_what_is_kept_for_a_path_below_a_prefix_is_not_the_answer_without_it() -> None:
+    way = Way(shortcut=True)
+    async with way.app.router.lifespan_context(way.app):
+        path, sent = "/a/messages/82216/state", []
+
+        async def ask(root_path: str) -> int:
+            async def receive() -> Message:
+                return {"type": "http.request", "body": b"", "more_body": False}
+
+            async def send(message: Message) -> None:
+                sent.append(message)
+
+            sent.clear()
+            scope = {**Request("GET", path, b"", [], 0.0).scope(b""), "root_path": root_path}
+            await way.app(scope, receive, send)
+            return int(sent[0]["status"])
+
+        assert [await ask("/a"), await ask("/a"), await ask("")] == [200, 200, 404]

@@ -27,9 +27,18 @@ class Written(asyncio.Transport):
         super().__init__()
         self.writes: list[bytes] = []
         self.closed = False
+        self.aborted = False
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def write(self, data: Any) -> None:
+        if self.closed:
+            raise RuntimeError("closed")  # as uvloop does
         self.writes.append(bytes(data))
+
+    def get_write_buffer_size(self) -> int:
+        return sum(map(len, self.writes))
 
     def close(self) -> None:
         self.closed = True
@@ -59,6 +68,11 @@ async def late(body: Body, go: asyncio.Event) -> None:
 
 
 async def never(_body: Body, _go: asyncio.Event) -> None:
+    raise LookupError("between head and body")
+
+
+async def never_later(_body: Body, go: asyncio.Event) -> None:
+    await go.wait()
     raise LookupError("between head and body")
 
 
@@ -121,3 +135,25 @@ async def test_what_was_begun_leaves_before_the_connection_ends() -> None:
     connection = Connection(never, LENGTH)
     assert await connection.ask() == [b""]
     assert connection.transport.closed
+
+
+async def test_a_head_is_not_written_to_a_connection_that_has_gone() -> None:
+    connection = Connection(never_later, LENGTH)
+    assert await connection.ask() == []
+    (task,) = connection.protocol.tasks
+    connection.transport.closed = True
+    connection.protocol.connection_lost(None)
+    connection.go.set()
+    await task
+
+
+async def test_a_further_answer_is_no_sign_that_the_caller_takes_any() -> None:
+    connection = Connection(whole, LENGTH)
+    for _ in range(2):
+        connection.protocol.data_received(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert not connection.transport.aborted
+        connection.protocol.check(len(connection.transport.writes) * 0.1)
+    connection.protocol.check(Limits().reply_seconds + 0.1)
+    assert connection.transport.aborted
