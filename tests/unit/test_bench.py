@@ -228,6 +228,16 @@ def test_targets_are_judged_by_the_median_and_left_out_where_nothing_was_measure
     assert not judged(made)[0][2]
 
 
+def test_a_time_is_compared_with_the_platforms_where_that_had_more_rounds() -> None:
+    made = results(platform=[SAMPLE] * 5)
+    made.samples = {
+        ("distinct-1", "platform"): [SAMPLE] * 5,
+        ("batch-1000", "service"): [replace(SAMPLE, p50=35.0)] * 3,
+    }
+    verdicts = {target.title: spread for target, spread, _ in judged(made)}
+    assert verdicts["a batch of 1000 distinct ids: median, times the platform's own"] == (3.5, 3.5, 3.5)
+
+
 def test_results_are_the_same_after_a_trip_through_json() -> None:
     made = results(service=[SAMPLE, replace(SAMPLE, ids_per_request=None)], ceiling=[SAMPLE])
     made.memory = {0: 60.0, 1_000_000: 360.5}
