@@ -1,8 +1,8 @@
 """What is around every request: its id, the headers of every response, its line in the log, the answer to a crash.
 
-``RequestContext`` stands outside of all middleware but ``RootPath`` and ``StateShortcut``, which adds the same to a
-state from memory, by ``EveryRequest``. So every answer has all of it: those of the middleware inside, the server's own
-refusals, the answer where something crashes; and a page of another origin may read it where it is allowed to.
+``RequestContext`` stands outside of all middleware but ``RootPath`` and ``StateShortcut``, which gives the same to the
+states that it answers, by ``EveryRequest``. So every answer has all of it: those of the middleware inside, the server's
+own refusals, the answer where something crashes; and a page of another origin may read it where it is allowed to.
 """
 
 import logging

@@ -45,8 +45,8 @@ def main() -> None:
         listener = bind(settings.host, settings.port)
         with _garbage_collection_paused():
             from app.main import create_app  # noqa: PLC0415 - not before the variables are known to be right
-            from app.server.serving import Server  # noqa: PLC0415 - as above
-            from app.telemetry import tracing  # noqa: PLC0415 - as above
+            from app.server.serving import Server  # noqa: PLC0415 - not before the variables are right
+            from app.telemetry import tracing  # noqa: PLC0415 - not before the variables are right
         summary = configure_logs(settings.log_level, settings.log_format, secrets.seen, output)
         log_what_is_uncaught()
         app = create_app(settings, secrets=secrets, every_half_second=summary.flush, output=output)
